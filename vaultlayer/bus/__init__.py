@@ -1,0 +1,1 @@
+"""The message bus: its protocol, and NATS behind it."""

@@ -1,0 +1,178 @@
+"""What a provider must be able to do, and the values that pass between a pool and its driver.
+
+A driver is found by the entry point group `vaultlayer.drivers`; the entry names a `DriverType`.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is true of a provider as a whole; each number's source stands in the driver's README."""
+
+    name: str
+    title: str = ""
+    sole: bool = False
+    """Only one machine can exist: a suspect is fenced before the next is ordered."""
+    can_spot: bool = False
+    notice_s: float = 0.0
+    billing_step_s: float = 1.0
+    boot_s: float = 600.0
+    """A machine that is not ready by then is given up."""
+    poll_s: float = 15.0
+    """How often the pool lists its machines."""
+    absent_checks: int = 2
+    absent_gap_s: float = 10.0
+    """How often, and how far apart, a machine must be absent before it is gone."""
+    work_root: str = "/workspace"
+    """Where working directories stand on its machines; `~` and home are expanded by the driver."""
+    drills: list[str] = []
+
+
+class Offer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A machine that can be had now, at an all-in price."""
+
+    provider: str
+    offer_id: str
+    gpu: str = ""
+    gpu_count: int = 0
+    price_usd_h: float = 0.0
+    spot: bool = False
+    region: str = ""
+    cpus: int = 0
+    memory_b: int = 0
+    disk_b: int = 0
+    detail: str = ""
+
+
+class Need(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a job asks of a machine."""
+
+    gpu: str = ""
+    gpu_count: int = 0
+    image: str = ""
+    max_price_usd_h: float | None = None
+
+
+class OfferList(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one provider answers to a need: offers, or why there are none."""
+
+    provider: str
+    offers: list[Offer] = []
+    refusal: str = ""
+
+
+class BootPayload(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """All that a new machine is told; the only secret in it can enrol one machine, for minutes."""
+
+    job: str
+    attempt: int
+    incarnation: str
+    provider: str
+    bus_urls: list[str]
+    enrol_jwt: str
+    enrol_seed: str
+    work_path: str
+    state_path: str = ""
+    """Where the agent keeps its own files; empty: the bootstrap chooses."""
+    version: str = ""
+    local: bool = False
+    """The machine is the user's own: the script gets the user's own PATH."""
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """One machine to be made, named so that it can be found again."""
+
+    name: str
+    """`vl-<job>-a<n>`: also the idempotency token and the tag."""
+    offer: Offer
+    boot: BootPayload
+    image: str = ""
+
+
+class Instance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A machine as its provider sees it."""
+
+    instance: str
+    name: str
+    state: str
+    """`booting`, `running`, `stopped` (billed but dead), `gone` or `unknown`."""
+    price_usd_h: float = 0.0
+    detail: str = ""
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it may still run our processes; what is unknown may."""
+        return self.state in {"booting", "running", "unknown"}
+
+
+class DriverContext(msgspec.Struct, frozen=True, kw_only=True):
+    """What a driver is built from."""
+
+    options: Mapping[str, object]
+    """The provider's own table of the configuration file."""
+    secrets: Mapping[str, str]
+    state_path: Path
+    """A directory of the driver's own on the pool's machine."""
+
+
+class Driver(Protocol):
+    """One provider, as one pool uses it. All methods may raise DriverError."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """What is true of the provider as a whole."""
+        ...
+
+    async def offers(self, need: Need) -> OfferList:
+        """List what can be had now; a refusal is a value, not an error."""
+        ...
+
+    async def create(self, order: Order) -> Instance:
+        """Make a machine.
+
+        Raises:
+            CapacityError: there is none just now.
+            AmbiguousCreateError: whether there is one is unknown; look with `list`.
+        """
+        ...
+
+    async def get(self, instance: str) -> Instance:
+        """Look at one machine; one that is not there has the state `gone`."""
+        ...
+
+    async def list(self) -> Sequence[Instance]:
+        """List all machines with our tag, also those that are ending."""
+        ...
+
+    async def terminate(self, instance: str) -> None:
+        """End a machine and its billing; one that is gone is no error."""
+        ...
+
+    async def drill(self, instance: str, verb: str, grace_s: float) -> str:
+        """Do to the machine what a bad day would: `kill`, `freeze`, `preempt`; tells what was done.
+
+        Raises:
+            DrillError: the provider has no way to do it.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Give back what the driver holds open; machines live on."""
+        ...
+
+
+class DriverType(Protocol):
+    """What the entry point names."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """The same manifest as the driver's."""
+        ...
+
+    def build(self, context: DriverContext) -> Driver:
+        """Make a driver; raises ConfigError for options that it cannot use."""
+        ...

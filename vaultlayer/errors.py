@@ -1,0 +1,350 @@
+"""Every error a person can meet: what happened, why, how to mend it, and a stable code.
+
+```text
+VaultLayerError                  code               exit
+├── InputError                                      64   the request itself is wrong
+│   ├── GpuUnknownError          gpu-unknown
+│   ├── CommandError             command-bad
+│   ├── ScriptMissingError       script-missing     66
+│   ├── EnvError                 env-bad            66
+│   ├── WorkdirTooLargeError     workdir-too-large  65
+│   ├── JobUnknownError          job-unknown        66
+│   ├── AttemptUnknownError      attempt-unknown    66
+│   └── FlagError                flag-bad
+├── ConfigError                  config-bad         78   a configuration file: file, line, field
+├── NotInitialisedError          not-initialised    78
+├── PlacementError               no-provider        69   nobody can serve the job; each said why
+├── BudgetError                  budget-spent       69
+├── BrokerError                                     69   the broker or one of its servers
+│   ├── BrokerDownError          broker-down
+│   ├── BrokerRunningError       broker-running     73
+│   ├── PortTakenError           port-taken         73
+│   ├── ServerUnfitError         bus-unfit          78   nats-server too old or without sync
+│   ├── ServerStartError         server-start       70
+│   ├── ServerMissingError       server-missing     69
+│   └── BusTimeoutError          bus-timeout        75
+├── StoreError                                      69   the bucket
+│   ├── StoreUnreachableError    store-unreachable
+│   ├── StoreDeniedError         store-denied       77
+│   └── StoreMissingError        store-missing      66
+├── CheckpointError              checkpoint-bad     65   bytes that are not what the log says
+├── DiskFullError                disk-full          74
+├── DeniedError                  denied             77   a credential does not reach that far
+├── SealError                    seal-bad           77   a sealed value that this key does not open
+├── DriverError                  driver             69   a provider refused or failed
+│   ├── CapacityError            no-capacity        75
+│   └── AmbiguousCreateError     create-ambiguous   75
+├── DrillError                   drill-refused      69
+└── InternalError                internal           70   a defect of ours
+```
+
+`exit` is the exit status of the command line; a script's own status is passed through unchanged, and ours
+lie in the range of sysexits.h (64-78), which training scripts do not use by custom.
+No secret may be part of `what`, `why` or `mend`: they are printed and logged.
+"""
+
+from typing import ClassVar
+
+import msgspec
+
+
+class ErrorBody(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An error as it travels on the bus and as `--json` prints it."""
+
+    code: str
+    what: str
+    why: str = ""
+    mend: str = ""
+    retryable: bool = False
+
+
+class VaultLayerError(Exception):
+    """Base of all errors that are meant for a person.
+
+    Args:
+        what: what could not be done, one clause.
+        why: the cause, as far as it is known.
+        mend: the command or change that mends it.
+        retryable: whether the same call may succeed later by itself.
+    """
+
+    code: ClassVar[str] = "internal"
+    exit_status: ClassVar[int] = 70
+
+    def __init__(
+        self, what: str, *, why: str = "", mend: str = "", retryable: bool = False
+    ) -> None:
+        super().__init__(what)
+        self.what = what
+        self.why = why
+        self.mend = mend
+        self.retryable = retryable
+
+    def __str__(self) -> str:
+        """Give the whole story on up to three lines."""
+        lines = [self.what]
+        if self.why:
+            lines.append(f"why: {self.why}")
+        if self.mend:
+            lines.append(f"mend: {self.mend}")
+        return "\n".join(lines)
+
+    def body(self) -> ErrorBody:
+        """Give the error as a value that can be sent."""
+        return ErrorBody(
+            code=self.code, what=self.what, why=self.why, mend=self.mend, retryable=self.retryable
+        )
+
+
+class InputError(VaultLayerError):
+    """The request itself is wrong; nothing was started."""
+
+    code = "input-bad"
+    exit_status = 64
+
+
+class GpuUnknownError(InputError):
+    """No GPU of that name is known."""
+
+    code = "gpu-unknown"
+
+
+class CommandError(InputError):
+    """The command is empty or cannot be run."""
+
+    code = "command-bad"
+
+
+class ScriptMissingError(InputError):
+    """The script that the command names is not in the working directory."""
+
+    code = "script-missing"
+    exit_status = 66
+
+
+class EnvError(InputError):
+    """An environment value or an env file cannot be read."""
+
+    code = "env-bad"
+    exit_status = 66
+
+
+class WorkdirTooLargeError(InputError):
+    """The working directory is larger than the guard allows."""
+
+    code = "workdir-too-large"
+    exit_status = 65
+
+
+class JobUnknownError(InputError):
+    """No job has that id."""
+
+    code = "job-unknown"
+    exit_status = 66
+
+
+class AttemptUnknownError(InputError):
+    """The job has no attempt of that number."""
+
+    code = "attempt-unknown"
+    exit_status = 66
+
+
+class FlagError(InputError):
+    """A flag has a value that cannot be used."""
+
+    code = "flag-bad"
+
+
+class ConfigError(VaultLayerError):
+    """A configuration file is broken; the message names file, line and field."""
+
+    code = "config-bad"
+    exit_status = 78
+
+
+class NotInitialisedError(VaultLayerError):
+    """There is no configuration yet."""
+
+    code = "not-initialised"
+    exit_status = 78
+
+
+class PlacementError(VaultLayerError):
+    """No allowed provider can serve the job."""
+
+    code = "no-provider"
+    exit_status = 69
+
+
+class BudgetError(VaultLayerError):
+    """A cap in dollars, attempts or time is spent."""
+
+    code = "budget-spent"
+    exit_status = 69
+
+
+class BrokerError(VaultLayerError):
+    """The broker or one of its servers."""
+
+    code = "broker"
+    exit_status = 69
+
+
+class BrokerDownError(BrokerError):
+    """Nobody answers on the bus."""
+
+    code = "broker-down"
+
+
+class BrokerRunningError(BrokerError):
+    """Another broker already owns this home."""
+
+    code = "broker-running"
+    exit_status = 73
+
+
+class PortTakenError(BrokerError):
+    """A port that the broker needs is held by a stranger."""
+
+    code = "port-taken"
+    exit_status = 73
+
+
+class ServerUnfitError(BrokerError):
+    """The nats-server is too old, or acknowledges before it has synced."""
+
+    code = "bus-unfit"
+    exit_status = 78
+
+
+class ServerStartError(BrokerError):
+    """A child server did not come up."""
+
+    code = "server-start"
+    exit_status = 70
+
+
+class ServerMissingError(BrokerError):
+    """The program of a child server is not installed."""
+
+    code = "server-missing"
+
+
+class BusTimeoutError(BrokerError):
+    """No answer in time: whether the request took effect is unknown."""
+
+    code = "bus-timeout"
+    exit_status = 75
+
+
+class StoreError(VaultLayerError):
+    """The bucket."""
+
+    code = "store"
+    exit_status = 69
+
+
+class StoreUnreachableError(StoreError):
+    """The bucket's endpoint does not answer."""
+
+    code = "store-unreachable"
+
+
+class StoreDeniedError(StoreError):
+    """The bucket refuses these credentials for that key."""
+
+    code = "store-denied"
+    exit_status = 77
+
+
+class StoreMissingError(StoreError):
+    """The bucket or the object is not there."""
+
+    code = "store-missing"
+    exit_status = 66
+
+
+class StoreConflictError(StoreError):
+    """A conditional write found something else in place."""
+
+    code = "store-conflict"
+    exit_status = 75
+
+
+class CheckpointError(VaultLayerError):
+    """Bytes that are not what the log says they are."""
+
+    code = "checkpoint-bad"
+    exit_status = 65
+
+
+class DiskFullError(VaultLayerError):
+    """No space is left where something must be written."""
+
+    code = "disk-full"
+    exit_status = 74
+
+
+class DeniedError(VaultLayerError):
+    """A credential does not reach that far."""
+
+    code = "denied"
+    exit_status = 77
+
+
+class SealError(VaultLayerError):
+    """A sealed value that this key does not open."""
+
+    code = "seal-bad"
+    exit_status = 77
+
+
+class DriverError(VaultLayerError):
+    """A provider refused or failed."""
+
+    code = "driver"
+    exit_status = 69
+
+
+class CapacityError(DriverError):
+    """The provider has no machine of that kind just now."""
+
+    code = "no-capacity"
+    exit_status = 75
+
+
+class AmbiguousCreateError(DriverError):
+    """The provider's answer to a create was lost: the machine may or may not exist."""
+
+    code = "create-ambiguous"
+    exit_status = 75
+
+
+class DrillError(VaultLayerError):
+    """The drill cannot be done to this job now."""
+
+    code = "drill-refused"
+    exit_status = 69
+
+
+class InternalError(VaultLayerError):
+    """A defect of ours."""
+
+
+def _tree(cls: type[VaultLayerError]) -> list[type[VaultLayerError]]:
+    found = [cls]
+    for child in cls.__subclasses__():
+        found.extend(_tree(child))
+    return found
+
+
+def error_types() -> dict[str, type[VaultLayerError]]:
+    """Map each stable code to its class."""
+    return {cls.code: cls for cls in reversed(_tree(VaultLayerError))}
+
+
+def error_of(body: ErrorBody) -> VaultLayerError:
+    """Turn a received body into the error it names; an unknown code becomes the base class."""
+    cls = error_types().get(body.code, VaultLayerError)
+    return cls(body.what, why=body.why, mend=body.mend, retryable=body.retryable)

@@ -1,0 +1,215 @@
+"""What a command line asks of the broker, and the answers."""
+
+import msgspec
+
+from vaultlayer.driver import Need, OfferList
+from vaultlayer.events import JobSpec
+from vaultlayer.messages.base import Message
+
+
+class Submit(Message, frozen=True, kw_only=True):
+    """`vl.cmd.submit`: run a job. The code must already lie below `jobs/<job>/code/`."""
+
+    job: str
+    cmd_id: str
+    spec: JobSpec
+
+
+class Submitted(Message, frozen=True, kw_only=True):
+    """The job is in the log, durably."""
+
+    job: str
+
+
+class Cancel(Message, frozen=True, kw_only=True):
+    """`vl.cmd.cancel.<slot>.<job>`."""
+
+    cmd_id: str
+    by: str = ""
+
+
+class Drill(Message, frozen=True, kw_only=True):
+    """`vl.cmd.drill.<slot>.<job>`: `kill`, `freeze` or `preempt` the active machine."""
+
+    cmd_id: str
+    verb: str
+    grace_s: float = 30.0
+
+
+class DrillAccepted(Message, frozen=True, kw_only=True):
+    """The attempt that it will be done to."""
+
+    attempt: int
+
+
+class VaultKey(Message, frozen=True, kw_only=True):
+    """Reply of `vl.cmd.vault_key`: the public key to which secrets are sealed, base64."""
+
+    key: str
+
+
+class UploadCredentialRequest(Message, frozen=True, kw_only=True):
+    """`vl.cmd.upload_credential`: a key to write one new job's code."""
+
+    job: str
+    seal_key: str
+
+
+class ReadCredentialRequest(Message, frozen=True, kw_only=True):
+    """`vl.cmd.read_credential.<slot>.<job>`: a key to read one job."""
+
+    seal_key: str
+
+
+class Sealed(Message, frozen=True, kw_only=True):
+    """A secret for one reader: base64 of a box sealed to the key in the request."""
+
+    box: str
+
+
+class StoreCredential(Message, frozen=True, kw_only=True):
+    """What lies in the box: a key to one part of one bucket, for minutes."""
+
+    endpoint: str
+    bucket: str
+    region: str
+    root: str
+    access_key: str
+    secret_key: str
+    session_token: str = ""
+    expires_in_s: float = 900.0
+    write_prefix: str = ""
+    """Empty: may not write."""
+    read_prefix: str = ""
+
+
+class EventsRequest(Message, frozen=True, kw_only=True):
+    """`vl.q.job.<slot>.<job>.events`: entries above a stream sequence, oldest first."""
+
+    after: int = 0
+    most: int = 500
+
+
+class StoredEvent(Message, frozen=True, kw_only=True):
+    """One entry with its place in the stream."""
+
+    seq: int
+    kind: str
+    body: msgspec.Raw
+
+
+class EventsPage(Message, frozen=True, kw_only=True):
+    """`head` is the job's newest sequence when the page was read; `more` asks to call again."""
+
+    events: list[StoredEvent] = []
+    head: int = 0
+    more: bool = False
+
+
+class LogsRequest(Message, frozen=True, kw_only=True):
+    """`vl.q.job.<slot>.<job>.logs`: output above a stream sequence, in stored order."""
+
+    after: int = 0
+    attempt: int = 0
+    most: int = 200
+
+
+class LogChunk(Message, frozen=True, kw_only=True):
+    """`…log`: output of the script, stored in the stream LOGS. `offset` is the first byte's place.
+
+    The same chunk may be stored twice; readers drop what lies below the offset they have.
+    """
+
+    incarnation: str
+    offset: int
+    text: str
+    at: float = 0.0
+
+
+class StoredLog(Message, frozen=True, kw_only=True):
+    """One chunk with its place in the stream."""
+
+    seq: int
+    attempt: int
+    chunk: LogChunk
+
+
+class LogsPage(Message, frozen=True, kw_only=True):
+    """`more` asks to call again with `after` = the last `seq`."""
+
+    logs: list[StoredLog] = []
+    head: int = 0
+    more: bool = False
+
+
+class StateReply(Message, frozen=True, kw_only=True):
+    """Reply of `vl.q.job.<slot>.<job>.state`: the folded job (vaultlayer.job.Job)."""
+
+    state: msgspec.Raw
+
+
+class JobRow(Message, frozen=True, kw_only=True):
+    """One line of `ps`; secrets have no place in it."""
+
+    job: str
+    name: str = ""
+    status: str = ""
+    command: list[str] = []
+    gpu: str = ""
+    provider: str = ""
+    attempts: int = 0
+    checkpoints: int = 0
+    step: int | None = None
+    tier: str = ""
+    submitted_at: float = 0.0
+    finished_at: float = 0.0
+    exit_code: int | None = None
+    cost_usd: float = 0.0
+    may_bill: int = 0
+    """Machines that are over but not yet seen gone."""
+
+
+class ListJobs(Message, frozen=True, kw_only=True):
+    """`vl.q.jobs`."""
+
+    all: bool = False
+    most: int = 200
+
+
+class JobList(Message, frozen=True, kw_only=True):
+    """Newest first."""
+
+    jobs: list[JobRow] = []
+
+
+class OffersRequest(Message, frozen=True, kw_only=True):
+    """`vl.q.offers`: what each provider answers to a need."""
+
+    need: Need
+    providers: list[str] = []
+
+
+class OffersReply(Message, frozen=True, kw_only=True):
+    """One entry a provider, those that did not answer in time included, with the reason."""
+
+    lists: list[OfferList] = []
+
+
+class ActorRow(Message, frozen=True, kw_only=True):
+    """One running actor process."""
+
+    actor: str
+    kind: str
+    since_s: float = 0.0
+    jobs: int = 0
+    version: str = ""
+
+
+class StatusReply(Message, frozen=True, kw_only=True):
+    """Reply of `vl.q.status`; each dispatcher answers for itself."""
+
+    actor: str
+    kind: str
+    up_s: float = 0.0
+    open_jobs: int = 0
+    version: str = ""

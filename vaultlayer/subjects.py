@@ -1,0 +1,167 @@
+"""Every bus subject, as a function. No other file spells one.
+
+The slot (see `ids.slot_of`) stands in every subject that belongs to a job, so that streams and regions
+can be split later without a change of protocol. The attempt's number stands in every subject of an
+agent, so that the bus permission itself refuses an older attempt.
+"""
+
+from vaultlayer.ids import ActorId, Attempt, JobId, slot_of
+
+JOB_STREAM = "JOBS"
+LOG_STREAM = "LOGS"
+JOB_LOG_SOURCE = "vl.job.>"
+LIVE_DESTINATION = "vl.live.>"
+LOG_SUBJECTS = "vl.agent.*.*.*.log"
+INDEX_BUCKET = "vl_jobs"
+SLOTS = 256
+
+
+def event(job: JobId, kind: str) -> str:
+    """Where one kind of event of a job's log is stored."""
+    return f"vl.job.{slot_of(job)}.{job}.{kind}"
+
+
+def job_log(job: JobId) -> str:
+    """All events of a job: the scope of compare-and-swap."""
+    return f"vl.job.{slot_of(job)}.{job}.*"
+
+
+def live(job: JobId) -> str:
+    """The same events as they are stored, for watchers."""
+    return f"vl.live.{slot_of(job)}.{job}.>"
+
+
+def stream_of(job: JobId, streams: int) -> str:
+    """The name of the stream that holds a job for life; `streams` is fixed at creation."""
+    return f"{JOB_STREAM}-{int(slot_of(job), 16) % streams}"
+
+
+def stream_subjects(index: int, streams: int) -> list[str]:
+    """The subjects of stream `index` of `streams`: every slot that falls to it."""
+    return [f"vl.job.{slot:02x}.>" for slot in range(SLOTS) if slot % streams == index]
+
+
+def parse_event(subject: str) -> tuple[JobId, str]:
+    """Give (job, kind) of a stored or live event's subject."""
+    tokens = subject.split(".")
+    return JobId(tokens[3]), tokens[4]
+
+
+# Requests of people -------------------------------------------------------------------------------
+
+SUBMIT = "vl.cmd.submit"
+UPLOAD_CREDENTIAL = "vl.cmd.upload_credential"
+VAULT_KEY = "vl.cmd.vault_key"
+LIST_JOBS = "vl.q.jobs"
+OFFERS = "vl.q.offers"
+STATUS = "vl.q.status"
+
+
+def cancel(job: JobId) -> str:
+    """Ask that a job stop."""
+    return f"vl.cmd.cancel.{slot_of(job)}.{job}"
+
+
+def drill(job: JobId) -> str:
+    """Ask that something be done to the job's machine."""
+    return f"vl.cmd.drill.{slot_of(job)}.{job}"
+
+
+def read_credential(job: JobId) -> str:
+    """Ask for a key that reads one job's part of the bucket."""
+    return f"vl.cmd.read_credential.{slot_of(job)}.{job}"
+
+
+def query(job: JobId, what: str) -> str:
+    """Read a job: `what` is `state`, `events` or `logs`."""
+    return f"vl.q.job.{slot_of(job)}.{job}.{what}"
+
+
+def parse_job(subject: str) -> JobId:
+    """Give the job of any subject that has `<slot>.<job>` as its fourth and fifth tokens."""
+    return JobId(subject.split(".")[4])
+
+
+# Agents -------------------------------------------------------------------------------------------
+
+
+def agent(job: JobId, attempt: Attempt, verb: str) -> str:
+    """What an agent says: `enrol beat secrets store_credential brief ready started … log progress`."""
+    return f"vl.agent.{slot_of(job)}.{job}.{attempt}.{verb}"
+
+
+def agents(verb: str) -> str:
+    """One verb of all agents."""
+    return f"vl.agent.*.*.*.{verb}"
+
+
+def parse_agent(subject: str) -> tuple[JobId, Attempt, str]:
+    """Give (job, attempt, verb) of an agent's subject."""
+    tokens = subject.split(".")
+    return JobId(tokens[3]), Attempt(int(tokens[4])), tokens[5]
+
+
+def progress(job: JobId) -> str:
+    """The progress of all attempts of one job, not stored."""
+    return f"vl.agent.{slot_of(job)}.{job}.*.progress"
+
+
+def logs(job: JobId) -> str:
+    """The script's output in all attempts of one job, stored."""
+    return f"vl.agent.{slot_of(job)}.{job}.*.log"
+
+
+def control(job: JobId, attempt: Attempt, verb: str) -> str:
+    """What the broker tells an agent: `takeover fenced stop save`."""
+    return f"vl.ctl.{slot_of(job)}.{job}.{attempt}.{verb}"
+
+
+def controls(job: JobId, attempt: Attempt) -> str:
+    """All that the broker tells one agent."""
+    return f"vl.ctl.{slot_of(job)}.{job}.{attempt}.*"
+
+
+# Between actors -----------------------------------------------------------------------------------
+
+
+def pool(provider: str, verb: str) -> str:
+    """A request to the pool of one provider: `offers probe terminate absent audit`."""
+    return f"vl.pool.{provider}.{verb}"
+
+
+def pools(verb: str) -> str:
+    """The same request to every pool at once."""
+    return f"vl.pool.*.{verb}"
+
+
+def vault(verb: str) -> str:
+    """A request to the credential vault: `enrol_credential revoke broker_store`."""
+    return f"vl.vault.{verb}"
+
+
+def actor_beat(kind: str) -> str:
+    """How the processes of one kind of actor know of one another."""
+    return f"vl.actor.{kind}.beat"
+
+
+# Inboxes: services answer a caller only below the prefix that belongs to it -------------------------
+
+
+def agent_inbox(job: JobId, attempt: Attempt) -> str:
+    """The inbox prefix of an enrolled agent."""
+    return f"_INBOX.agent.{job}.{attempt}"
+
+
+def enrol_inbox(job: JobId, attempt: Attempt) -> str:
+    """The inbox prefix of a machine that has not enrolled yet."""
+    return f"_INBOX.enrol.{job}.{attempt}"
+
+
+def actor_inbox(actor: ActorId) -> str:
+    """The inbox prefix of an actor process."""
+    return f"_INBOX.actor.{actor}"
+
+
+def user_inbox(name: str) -> str:
+    """The inbox prefix of one command line."""
+    return f"_INBOX.user.{name}"
