@@ -27,6 +27,12 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     absent_checks: int = 2
     absent_gap_s: float = 10.0
     """How often, and how far apart, a machine must be absent before it is gone."""
+    create_s: float = 120.0
+    """How long one process's claim on a create lasts: by then the provider has answered or is given up."""
+    cooldown_s: float = 60.0
+    """How long nothing is ordered here after a refused create."""
+    needs_keys: bool = False
+    """The pool asks the vault for its API keys before it builds the driver."""
     work_root: str = "/workspace"
     """Where working directories stand on its machines; `~` and home are expanded by the driver."""
     drills: list[str] = []
@@ -63,6 +69,8 @@ class OfferList(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     provider: str
     offers: list[Offer] = []
     refusal: str = ""
+    manifest: Manifest | None = None
+    """Set by the pool, so that whoever orders knows the provider's terms."""
 
 
 class BootPayload(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -81,7 +81,14 @@ def _ordered(job: Job, event: ev.Ordered) -> Job:
 
 
 def _create_claimed(job: Job, event: ev.CreateClaimed) -> Job:
-    return _with(job, event.attempt, claim_until=event.at + event.claim_s)
+    return _with(
+        job,
+        event.attempt,
+        claim_until=event.at + event.claim_s,
+        claim_s=event.claim_s,
+        claim_by=event.actor,
+        claim_cmd=event.cmd_id,
+    )
 
 
 def _created(job: Job, event: ev.Created) -> Job:

@@ -61,6 +61,12 @@ class AttemptState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     ordered_at: float = 0.0
     boot_s: float = 0.0
     claim_until: float = 0.0
+    claim_s: float = 0.0
+    """How long the newest claim lasts; others count it from when they first saw the claim."""
+    claim_by: str = ""
+    """Actor of the newest create claim, so that a process knows its own."""
+    claim_cmd: str = ""
+    """Command id of the newest create claim, which tells two claims apart."""
     created_at: float = 0.0
     ready_at: float = 0.0
     active_at: float = 0.0
