@@ -26,7 +26,8 @@ VaultLayerError                  code               exit
 ├── StoreError                                      69   the bucket
 │   ├── StoreUnreachableError    store-unreachable
 │   ├── StoreDeniedError         store-denied       77
-│   └── StoreMissingError        store-missing      66
+│   ├── StoreMissingError        store-missing      66
+│   └── StoreConflictError       store-conflict     75
 ├── CheckpointError              checkpoint-bad     65   bytes that are not what the log says
 ├── DiskFullError                disk-full          74
 ├── DeniedError                  denied             77   a credential does not reach that far
@@ -35,6 +36,8 @@ VaultLayerError                  code               exit
 │   ├── CapacityError            no-capacity        75
 │   └── AmbiguousCreateError     create-ambiguous   75
 ├── DrillError                   drill-refused      69
+├── RefusedError                 refused            77   the log says no; `code` tells which guard
+│   └── SupersededError          superseded         77   a newer attempt has taken over, or the job is over
 └── InternalError                internal           70   a defect of ours
 ```
 
@@ -68,7 +71,7 @@ class VaultLayerError(Exception):
         retryable: whether the same call may succeed later by itself.
     """
 
-    code: ClassVar[str] = "internal"
+    code: str = "internal"
     exit_status: ClassVar[int] = 70
 
     def __init__(
@@ -328,6 +331,19 @@ class DrillError(VaultLayerError):
     exit_status = 69
 
 
+class RefusedError(VaultLayerError):
+    """The job's log does not allow it."""
+
+    code = "refused"
+    exit_status = 77
+
+
+class SupersededError(RefusedError):
+    """A newer attempt has taken over, or the job is over: stop."""
+
+    code = "superseded"
+
+
 class InternalError(VaultLayerError):
     """A defect of ours."""
 
@@ -347,4 +363,6 @@ def error_types() -> dict[str, type[VaultLayerError]]:
 def error_of(body: ErrorBody) -> VaultLayerError:
     """Turn a received body into the error it names; an unknown code becomes the base class."""
     cls = error_types().get(body.code, VaultLayerError)
-    return cls(body.what, why=body.why, mend=body.mend, retryable=body.retryable)
+    error = cls(body.what, why=body.why, mend=body.mend, retryable=body.retryable)
+    error.code = body.code
+    return error

@@ -7,6 +7,7 @@ run any set of them. To scale out, run more processes.
 import secrets
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -14,10 +15,10 @@ from pathlib import Path
 import anyio
 import structlog
 from anyio.abc import TaskStatus
-
 from vaultlayer.bus.credential import BusCredential, read_credential
 from vaultlayer.bus.nats import open_bus
 from vaultlayer.bus.streams import check_server, ensure_streams
+
 from vaultlayer.endpoints import read_endpoints
 from vaultlayer.errors import BrokerDownError, FlagError, VaultLayerError
 from vaultlayer.ids import ActorId, token
@@ -28,7 +29,15 @@ from vaultlayer.subjects import actor_inbox
 from vaultlayer_actors.context import Actor, ActorContext, ActorFactory
 from vaultlayer_actors.jobloop import Handle, JobLoop
 
-__all__ = ["Actor", "ActorContext", "ActorFactory", "Handle", "JobLoop", "run_actors", "serve_actors"]
+__all__ = [
+    "Actor",
+    "ActorContext",
+    "ActorFactory",
+    "Handle",
+    "JobLoop",
+    "run_actors",
+    "serve_actors",
+]
 
 ALL = ("credential_vault", "provider_pool", "watchdog", "fencer", "dispatcher")
 """In the order of start: who is asked first comes first."""
@@ -74,14 +83,14 @@ async def run_one(
                     kind=kind,
                     bus=bus,
                     log=log,
-                    ledger=Ledger(log, actor=actor_id, clock=ActorContext.now_s),
+                    ledger=Ledger(log, actor=actor_id, clock=time.time),
                     settings=settings,
                     terms=settings.lease.terms(),
                     home=home,
                 )
                 logger.info("actor_started", kind=kind)
                 await factory(context).run()
-            return
+                return
         except VaultLayerError as error:
             logger.warning("actor_fell", code=error.code, why=str(error))
         except Exception:  # the supervisor's duty: whatever fell is told and started again
@@ -117,9 +126,7 @@ async def serve_actors(
         for kind in kinds:
 
             async def one(kind: str = kind) -> None:
-                await run_one(
-                    kind, home=home, settings=settings, urls=urls, credential=credential
-                )
+                await run_one(kind, home=home, settings=settings, urls=urls, credential=credential)
 
             group.start_soon(one)
         task_status.started()

@@ -13,6 +13,7 @@ import msgspec
 from vaultlayer.errors import VaultLayerError
 from vaultlayer.events import Event
 from vaultlayer.ids import JobId
+from vaultlayer.messages import JobRow, LogsPage
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -97,6 +98,22 @@ class JobLog(Protocol):
         ...
 
 
+class Index(Protocol):
+    """The rows of `ps`: derived from the log, may lag, may be dropped and rebuilt."""
+
+    async def put(self, job: JobId, row: JobRow) -> None:
+        """Replace the row of one job."""
+        ...
+
+    async def all(self) -> list[JobRow]:
+        """Read all rows."""
+        ...
+
+    async def drop(self) -> None:
+        """Forget all rows."""
+        ...
+
+
 class Bus(Protocol):
     """Requests, services and live messages."""
 
@@ -135,6 +152,16 @@ class Bus(Protocol):
 
     def subscribe(self, subject: str) -> AbstractAsyncContextManager[AsyncIterator[Incoming]]:
         """Receive messages while the context is open."""
+        ...
+
+    async def read_logs(
+        self, job: JobId, *, after: int = 0, attempt: int = 0, most: int = 200
+    ) -> LogsPage:
+        """Read stored output of a job's scripts; `attempt` 0 means all. Broker processes only."""
+        ...
+
+    def index(self) -> Index:
+        """Give the index of jobs. Broker processes only."""
         ...
 
     async def close(self) -> None:

@@ -1,1 +1,1 @@
-"""Dispatcher."""
+"""The dispatcher: takes jobs in, orders attempts, lets them take over, commits their checkpoints."""

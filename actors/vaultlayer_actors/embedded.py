@@ -1,0 +1,96 @@
+"""The embedded broker: both servers as children and every actor in one process.
+
+`python -m vaultlayer_actors.embedded` runs it in the foreground. It writes `<run>/broker.json` once it serves
+and `<run>/broker.error.json` when it cannot start, for whoever started it.
+"""
+
+import os
+import sys
+import time
+
+import anyio
+import msgspec
+from vaultlayer.bus.credential import read_credential
+
+from vaultlayer import __version__
+from vaultlayer.errors import ErrorBody, InternalError, VaultLayerError
+from vaultlayer.logging import get_logger, set_up_logging
+from vaultlayer.settings import Home, Settings, find_home, load_settings
+from vaultlayer_actors.local.servers import local_servers
+from vaultlayer_actors.runtime import ALL, serve_actors, stop_on_signal
+
+
+class BrokerFile(msgspec.Struct, frozen=True, kw_only=True):
+    """`<run>/broker.json`: the process that serves this home."""
+
+    pid: int
+    started_at: float
+    version: str
+    ready_s: float = 0.0
+    """Seconds from the process's start to the moment it served."""
+
+
+def main() -> None:
+    """Run the embedded broker of the home that the environment names."""
+    began_s = time.monotonic()
+    set_up_logging(sys.stderr)
+    home = find_home()
+    home.run.mkdir(parents=True, exist_ok=True)
+    try:
+        settings = load_settings(home.config_file)
+        (home.run / "broker.error.json").unlink(missing_ok=True)
+        anyio.run(_serve, home, settings, began_s)
+    except* VaultLayerError as group:
+        error = _first(group)
+        _tell_failure(home, error.body())
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(error.exit_status) from None
+
+
+def _first(group: BaseExceptionGroup[VaultLayerError]) -> VaultLayerError:
+    for error in group.exceptions:
+        return _first(error) if isinstance(error, BaseExceptionGroup) else error
+    return InternalError("the broker fell")
+
+
+def _tell_failure(home: Home, body: ErrorBody) -> None:
+    (home.run / "broker.error.json").write_bytes(msgspec.json.encode(body))
+
+
+async def _serve(home: Home, settings: Settings, began_s: float) -> None:
+    logger = get_logger(actor="embedded")
+    async with anyio.create_task_group() as group:
+        group.start_soon(stop_on_signal, group.cancel_scope)
+        async with local_servers(home, settings) as servers:
+            credential = read_credential(home.creds / "broker.creds")
+
+            async def actors(*, task_status: anyio.abc.TaskStatus[None]) -> None:
+                await serve_actors(
+                    ALL,
+                    home=home,
+                    settings=settings,
+                    urls=[servers.endpoints.bus_url],
+                    credential=credential,
+                    monitor_url=servers.endpoints.monitor_url,
+                    task_status=task_status,
+                )
+
+            await group.start(actors)
+            ready_s = time.monotonic() - began_s
+            _tell_ready(home, ready_s)
+            logger.info("broker_started", pid=os.getpid(), ready_s=round(ready_s, 3))
+            try:
+                await anyio.sleep_forever()
+            finally:
+                (home.run / "broker.json").unlink(missing_ok=True)
+
+
+def _tell_ready(home: Home, ready_s: float) -> None:
+    file = BrokerFile(pid=os.getpid(), started_at=time.time(), version=__version__, ready_s=ready_s)
+    draft = home.run / "broker.json.tmp"
+    draft.write_bytes(msgspec.json.encode(file))
+    draft.replace(home.run / "broker.json")
+
+
+if __name__ == "__main__":
+    main()
