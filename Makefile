@@ -1,0 +1,65 @@
+# Two commands do all set-up: `make demo` shows a job survive two deaths, `make test` proves the rest.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+TRAIN := $(VENV)/.trainable
+
+.PHONY: help demo test lint types imports unit integration test-chaos bench docs clean
+
+help:
+	@sed -n 's/^## //p' $(MAKEFILE_LIST)
+
+$(STAMP): requirements/base.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+		{ echo "python3-venv is missing: apt-get install python3-venv"; exit 1; }
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/base.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+# torch comes in one build for each platform and processor, so no single hash can name it.
+$(TRAIN): $(STAMP) requirements/train.txt requirements/torch.txt
+	$(BIN)/python -m pip install --quiet -r requirements/torch.txt
+	$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements/train.txt
+	@touch $@
+
+## make demo         an ordinary training script survives two deaths of its machine
+demo: $(TRAIN)
+	@$(BIN)/vaultlayer demo
+
+## make test         lint, types, import contracts, unit, integration with real servers
+test: lint types imports unit integration
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(TRAIN)
+	$(BIN)/pyright
+
+imports: $(STAMP)
+	$(BIN)/lint-imports
+
+unit: $(STAMP)
+	$(BIN)/python -m pytest -q tests/unit tests/model
+
+integration: $(TRAIN)
+	$(BIN)/python -m pytest -q tests/integration
+
+## make test-chaos   kill -9 of every kind of process at random moments; slow
+test-chaos: $(TRAIN)
+	$(BIN)/python -m pytest -q tests/chaos
+
+## make bench        the short benchmarks, each a table with its machine and ratios
+bench: $(TRAIN)
+	$(BIN)/python -m benchmarks
+
+## make docs         write the generated parts of docs/ anew
+docs: $(STAMP)
+	$(BIN)/python docs/generate.py
+
+clean:
+	rm -rf $(VENV) .demo build dist *.egg-info
