@@ -44,7 +44,7 @@ imports: $(STAMP)
 	$(BIN)/lint-imports
 
 unit: $(STAMP)
-	$(BIN)/python -m pytest -q tests/unit tests/model
+	$(BIN)/python -m pytest -q tests/test_tidy.py tests/unit tests/model
 
 integration: $(TRAIN)
 	$(BIN)/python -m pytest -q tests/integration

@@ -1,0 +1,128 @@
+"""Writes the generated pages of docs/: protocol.md, from the code that speaks the protocol.
+
+`python docs/generate.py` writes them; `tests/unit/test_docs.py` fails when they differ from the code.
+"""
+
+import inspect
+import re
+from pathlib import Path
+
+import msgspec
+
+from vaultlayer import events, messages, subjects
+from vaultlayer.ids import Attempt, JobId
+from vaultlayer.messages import actors, agents, people
+
+DOCS = Path(__file__).parent
+JOB = JobId("j7k3mz9qta")
+
+SAMPLES = {
+    "job": JOB,
+    "attempt": Attempt(2),
+    "verb": "<verb>",
+    "kind": "<kind>",
+    "what": "<what>",
+    "provider": "<provider>",
+    "actor": "<actor>",
+    "name": "<name>",
+    "index": 0,
+    "streams": 4,
+}
+
+
+def first_line(doc: str | None) -> str:
+    """Give the first sentence of a docstring, on one line, safe in a table."""
+    text = re.sub(r"\s+", " ", (doc or "").strip().split("\n\n")[0])
+    return text.replace("|", "\\|")
+
+
+def field_row(field: msgspec.structs.FieldInfo) -> str:
+    """Spell one field: its name, its type, and a question mark when it may be left out."""
+    kind = getattr(field.type, "__name__", None) or str(field.type)
+    if not isinstance(field.type, type) or getattr(field.type, "__args__", None):
+        kind = re.sub(r"\b(?:vaultlayer|msgspec|builtins)(?:\.\w+)*\.(\w+)", r"\1", str(field.type))
+    return f"`{field.name}{'' if field.required else '?'}: {kind}`".replace("|", "\\|")
+
+
+def struct_row(cls: type[msgspec.Struct], skip: frozenset[str] = frozenset()) -> str:
+    """Spell one message as a table row."""
+    fields = [field_row(f) for f in msgspec.structs.fields(cls) if f.name not in skip]
+    return f"| `{cls.__name__}` | {first_line(cls.__doc__)} | {', '.join(fields) or '(none)'} |"
+
+
+def subject_rows() -> list[str]:
+    """Render every subject function with sample arguments, and every constant subject."""
+    rows: list[str] = []
+    for name, value in vars(subjects).items():
+        if isinstance(value, str) and value.startswith("vl.") and name.isupper():
+            rows.append(f"| `{value}` | constant `{name}` |")
+        if inspect.isfunction(value) and value.__module__ == subjects.__name__:
+            if name.startswith(("parse_", "stream_")):
+                continue
+            arguments = [SAMPLES[parameter] for parameter in inspect.signature(value).parameters]
+            rows.append(f"| `{value(*arguments)}` | {first_line(value.__doc__)} |")
+    return rows
+
+
+def structs_of(module: object) -> list[type[msgspec.Struct]]:
+    """Give the messages that a module defines, in the order of the file."""
+    return [
+        cls
+        for cls in vars(module).values()
+        if inspect.isclass(cls)
+        and issubclass(cls, messages.Message)
+        and cls.__module__ == getattr(module, "__name__", "")
+    ]
+
+
+def protocol() -> str:
+    """Render docs/protocol.md."""
+    common = frozenset(field.name for field in msgspec.structs.fields(events.Event))
+    lines = [
+        "# Protocol",
+        "",
+        "Written by `python docs/generate.py` from `vaultlayer/subjects.py`, `vaultlayer/messages/` and",
+        "`vaultlayer/events.py`; a test fails when this page and the code differ. Bodies are JSON. A",
+        f"refusal carries the header `{messages.ERROR_HEADER}: <code>` and an `ErrorBody` (`code`, `what`,",
+        f"`why?`, `mend?`, `retryable?`). Protocol version {messages.PROTOCOL}, log schema {events.SCHEMA}.",
+        "A published field is never reused; readers ignore fields and event types that they do not know.",
+        "",
+        "## Subjects",
+        "",
+        f"Sample job `{JOB}`, attempt 2. The fourth token is the job's slot: the first byte of SHA-256 of",
+        "its id.",
+        "",
+        "| subject | meaning |",
+        "| --- | --- |",
+        *subject_rows(),
+        "",
+        "## Log entries",
+        "",
+        "Every entry carries " + ", ".join(f"`{name}`" for name in sorted(common)) + "; `type` is the name",
+        "below in snake case, and the last token of the subject.",
+        "",
+        "| entry | meaning | own fields |",
+        "| --- | --- | --- |",
+        *[struct_row(cls, common) for cls in events.EVENT_TYPES.values()],
+    ]
+    for title, module in (
+        ("People and the broker", people),
+        ("Agents and the broker", agents),
+        ("Actors among themselves", actors),
+    ):
+        lines += ["", f"## {title}", "", "| message | meaning | fields |", "| --- | --- | --- |"]
+        lines += [struct_row(cls) for cls in structs_of(module)]
+    return "\n".join(lines) + "\n"
+
+
+PAGES = {"protocol.md": protocol}
+
+
+def main() -> None:
+    """Write every generated page."""
+    for name, render in PAGES.items():
+        (DOCS / name).write_text(render())
+
+
+if __name__ == "__main__":
+    main()
