@@ -91,12 +91,16 @@ def _create_claimed(job: Job, event: ev.CreateClaimed) -> Job:
     )
 
 
+_AFTER_CREATED = {Phase.ORDERED: Phase.BOOTING, Phase.GONE: Phase.ENDED}
+
+
 def _created(job: Job, event: ev.Created) -> Job:
     attempt = job.attempts.get(event.attempt)
     if attempt is None or attempt.instance:
         return job
-    # A machine made for an attempt that is already over keeps its end: the fencer must see it.
-    phase = Phase.BOOTING if attempt.phase is Phase.ORDERED else attempt.phase
+    # A machine made for an attempt that is already over keeps its end: the fencer must see it, even
+    # after it had found nothing and said so.
+    phase = _AFTER_CREATED.get(attempt.phase, attempt.phase)
     price = event.price_usd_h or attempt.price_usd_h
     return _with(
         job,
