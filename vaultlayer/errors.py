@@ -29,7 +29,9 @@ VaultLayerError                  code               exit
 │   ├── StoreMissingError        store-missing      66
 │   └── StoreConflictError       store-conflict     75
 ├── CheckpointError              checkpoint-bad     65   bytes that are not what the log says
-├── DiskFullError                disk-full          74
+├── SourceChangedError           source-changed     75   a file was written to while it was saved
+├── DiskError                    disk-bad           74   a file cannot be read or written
+│   └── DiskFullError            disk-full
 ├── DeniedError                  denied             77   a credential does not reach that far
 ├── SealError                    seal-bad           77   a sealed value that this key does not open
 ├── DriverError                  driver             69   a provider refused or failed
@@ -282,11 +284,24 @@ class CheckpointError(VaultLayerError):
     exit_status = 65
 
 
-class DiskFullError(VaultLayerError):
+class SourceChangedError(VaultLayerError):
+    """A file changed while it was being saved: that checkpoint is void, the next one may do."""
+
+    code = "source-changed"
+    exit_status = 75
+
+
+class DiskError(VaultLayerError):
+    """A file or directory of this machine cannot be read or written."""
+
+    code = "disk-bad"
+    exit_status = 74
+
+
+class DiskFullError(DiskError):
     """No space is left where something must be written."""
 
     code = "disk-full"
-    exit_status = 74
 
 
 class DeniedError(VaultLayerError):
