@@ -81,6 +81,10 @@ class StoreCredential(Message, frozen=True, kw_only=True):
     write_prefix: str = ""
     """Empty: may not write."""
     read_prefix: str = ""
+    read_access_key: str = ""
+    """A second key, for reading, where one cannot read widely and write narrowly (R2); empty: the same."""
+    read_secret_key: str = ""
+    read_session_token: str = ""
 
 
 class EventsRequest(Message, frozen=True, kw_only=True):
