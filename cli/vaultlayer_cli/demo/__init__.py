@@ -1,0 +1,1 @@
+"""`vaultlayer demo`: an ordinary training script survives two deaths of its machine."""
