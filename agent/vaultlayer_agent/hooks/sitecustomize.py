@@ -1,0 +1,48 @@
+"""Runs first in every Python of the job: installs the hooks, then the user's own `sitecustomize`.
+
+Found through PYTHONPATH. Standard library only, Python 3.9 or newer, and nothing here may raise into the
+script: whatever goes wrong, the script runs as if this file were not there.
+"""
+
+import os
+import sys
+
+
+def _install_hooks():
+    if os.environ.get("VAULTLAYER_HOOKS", "").lower() in ("off", "0", "no"):
+        return
+    if not (os.environ.get("VAULTLAYER_EVENTS") or os.environ.get("VAULTLAYER_RESUME") == "1"):
+        return
+    import vaultlayer_hooks
+
+    vaultlayer_hooks.install()
+
+
+def _find_next():
+    """Find the `sitecustomize` that ours hides, or None."""
+    from importlib.machinery import PathFinder
+
+    here = os.path.dirname(os.path.realpath(__file__))
+    rest = [path for path in sys.path if os.path.realpath(path or ".") != here]
+    return PathFinder.find_spec("sitecustomize", rest)
+
+
+def _run_next(spec):
+    """Run it as the module `sitecustomize`; its errors are the user's own and take their usual way."""
+    import importlib.util
+
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["sitecustomize"] = module
+    spec.loader.exec_module(module)
+
+
+try:
+    _install_hooks()
+except Exception:
+    pass
+try:
+    _next = _find_next()
+except Exception:
+    _next = None
+if _next is not None and _next.loader is not None:
+    _run_next(_next)

@@ -1,0 +1,116 @@
+"""Patches a module right after the script has imported it, and imports nothing by itself."""
+
+import sys
+
+from vaultlayer_hooks import channel
+
+
+def _patch_trainer(module):
+    from vaultlayer_hooks import hf_trainer
+
+    hf_trainer.patch(module)
+
+
+def _patch_torch(module):
+    from vaultlayer_hooks import saves
+
+    saves.patch_torch(module)
+    channel.tell("framework", framework="torch", detail=str(getattr(module, "__version__", "")))
+
+
+def _patch_safetensors(module):
+    from vaultlayer_hooks import saves
+
+    saves.patch_safetensors(module)
+
+
+def _patch_accelerator(module):
+    from vaultlayer_hooks import saves
+
+    saves.patch_accelerator(module)
+
+
+def _seen(module):
+    name = module.__name__.split(".")[0]
+    channel.tell("framework", framework=name, detail=str(getattr(module, "__version__", "")))
+
+
+PATCHES = {
+    "torch": _patch_torch,
+    "safetensors.torch": _patch_safetensors,
+    "accelerate.accelerator": _patch_accelerator,
+    "transformers.trainer": _patch_trainer,
+    "lightning": _seen,
+    "pytorch_lightning": _seen,
+    "keras": _seen,
+    "jax": _seen,
+    "tensorflow": _seen,
+}
+
+
+class Finder:
+    """A meta-path finder that lets the others find the module and adds one call after its execution."""
+
+    def __init__(self):
+        self._searching = set()
+
+    def find_spec(self, name, path=None, target=None):
+        """Give the spec that the other finders give, its loader followed by our patch."""
+        patch = PATCHES.get(name)
+        if patch is None or name in self._searching:
+            return None
+        self._searching.add(name)
+        try:
+            spec = self._ask_others(name, path, target)
+        finally:
+            self._searching.discard(name)
+        if spec is not None:
+            follow(spec.loader, patch)
+        return spec
+
+    def _ask_others(self, name, path, target):
+        for finder in sys.meta_path:
+            find = getattr(finder, "find_spec", None)
+            if finder is self or find is None:
+                continue
+            spec = find(name, path, target)
+            if spec is not None:
+                return spec
+        return None
+
+
+def follow(loader, patch):
+    """Let `patch(module)` run once, after the loader has executed the module.
+
+    The loader object stays the one that the import system made: others look at its type.
+    """
+    if loader is None or isinstance(loader, type) or not hasattr(loader, "exec_module"):
+        return
+    execute = loader.exec_module
+
+    def exec_module(module):
+        loader.__dict__.pop("exec_module", None)
+        execute(module)
+        apply_patch(patch, module)
+
+    try:
+        loader.exec_module = exec_module
+    except Exception:
+        pass
+
+
+def apply_patch(patch, module):
+    """Run a patch; a failure is told to the agent and goes no further."""
+    try:
+        patch(module)
+    except Exception as failure:
+        channel.tell("hook_failed", detail=module.__name__ + ": " + type(failure).__name__)
+
+
+def install():
+    """Put the finder first; modules that are already there are patched at once."""
+    sys.meta_path.insert(0, Finder())
+    for name, patch in PATCHES.items():
+        module = sys.modules.get(name)
+        if module is not None:
+            apply_patch(patch, module)

@@ -1,0 +1,110 @@
+"""Tells the agent when a file is being saved, so that it need not guess when the file is whole.
+
+Nothing about the saving itself is changed. Saves inside a checkpoint that is told as a whole (the HF
+Trainer's, accelerate's) are not told one by one.
+"""
+
+import functools
+import os
+import threading
+
+from vaultlayer_hooks import channel
+
+LOADS_MOST = 20
+
+_state = threading.local()
+_loads = []
+
+
+class Whole:
+    """A save of a whole checkpoint: begin and end are told, the files inside it are not.
+
+    The end waits for the agent, so that its hard links exist before the script can delete anything.
+    """
+
+    def __init__(self, path, framework, **fields):
+        """`path` is absolute."""
+        self._fields = dict(fields, path=path, framework=framework)
+
+    def __enter__(self):
+        self._outer = _depth() == 0
+        _state.depth = _depth() + 1
+        if self._outer:
+            channel.tell("checkpoint_begin", **self._fields)
+        return self
+
+    def __exit__(self, kind, value, trace):
+        _state.depth = _depth() - 1
+        if self._outer and kind is not None:
+            channel.tell("checkpoint_failed", **self._fields)
+        elif self._outer:
+            channel.ask("checkpoint_end", **self._fields)
+        return False
+
+
+def _depth():
+    return getattr(_state, "depth", 0)
+
+
+def _path_of(target):
+    """Give the absolute path as text, or None for an open file, a buffer, or what has none."""
+    try:
+        return os.path.abspath(os.fsdecode(os.fspath(target)))
+    except Exception:
+        return None
+
+
+def _telling(save, framework, position, keyword):
+    """Wrap a save function whose path is argument `position` or `keyword`."""
+
+    @functools.wraps(save)
+    def saving(*args, **kwargs):
+        target = args[position] if len(args) > position else kwargs.get(keyword)
+        path = _path_of(target)
+        if path is None:
+            return save(*args, **kwargs)
+        with Whole(path, framework):
+            return save(*args, **kwargs)
+
+    saving.vaultlayer = True
+    return saving
+
+
+def _noting(load, position, keyword):
+    """Wrap a load function: which files a script reads again tells whether it resumes by itself."""
+
+    @functools.wraps(load)
+    def loading(*args, **kwargs):
+        target = args[position] if len(args) > position else kwargs.get(keyword)
+        path = _path_of(target)
+        if path is not None and len(_loads) < LOADS_MOST and path not in _loads:
+            _loads.append(path)
+            channel.tell("loaded", path=path)
+        return load(*args, **kwargs)
+
+    loading.vaultlayer = True
+    return loading
+
+
+def patch_torch(module):
+    """Wrap `torch.save` and `torch.load`, by both their names."""
+    if getattr(module.save, "vaultlayer", False):
+        return
+    save = _telling(module.save, "torch", 1, "f")
+    load = _noting(module.load, 0, "f")
+    module.save, module.load = save, load
+    module.serialization.save, module.serialization.load = save, load
+
+
+def patch_safetensors(module):
+    """Wrap `safetensors.torch.save_file`."""
+    if not getattr(module.save_file, "vaultlayer", False):
+        module.save_file = _telling(module.save_file, "safetensors", 1, "filename")
+
+
+def patch_accelerator(module):
+    """Wrap `Accelerator.save_state` where it is given a directory, and note `load_state`."""
+    cls = module.Accelerator
+    if not getattr(cls.save_state, "vaultlayer", False):
+        cls.save_state = _telling(cls.save_state, "accelerate", 1, "output_dir")
+        cls.load_state = _noting(cls.load_state, 1, "input_dir")
