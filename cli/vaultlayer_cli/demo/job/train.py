@@ -1,4 +1,4 @@
-"""Train a small GPT-2 on text that the script makes up itself. An ordinary script: it knows of nothing else."""
+"""Train a small GPT-2 on sentences that the script makes up itself."""
 
 import argparse
 import random
@@ -7,7 +7,7 @@ import torch
 from torch.utils.data import Dataset
 from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments, set_seed
 
-WORDS = [
+WORDS = ["the", "cat", "dog", "sees", "a", "small", "red", "house", "runs", "far", "away", "tree"]
     "the",
     "cat",
     "dog",
