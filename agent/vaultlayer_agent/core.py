@@ -343,8 +343,11 @@ def _prepared(state: State, _event: Happening, _now_s: float) -> Step:
 
 
 def _prepare_failed(state: State, event: PrepareFailed, _now_s: float) -> Step:
-    if state.stage in {Stage.EXITING, Stage.DONE}:
+    """Only the active attempt may end the job by its exit; a standby makes room for another machine."""
+    if state.stage is Stage.EXITING:
         return state, ()
+    if state.order is None:
+        return _leave(state, Status.REFUSED, event.detail)
     state = replace(state, stage=Stage.EXITING, reason=event.detail)
     return state, (SendExit(exit_code=event.exit_code, detail=event.detail),)
 
