@@ -8,23 +8,6 @@ from torch.utils.data import Dataset
 from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainingArguments, set_seed
 
 WORDS = ["the", "cat", "dog", "sees", "a", "small", "red", "house", "runs", "far", "away", "tree"]
-    "the",
-    "cat",
-    "dog",
-    "sees",
-    "a",
-    "small",
-    "red",
-    "house",
-    "and",
-    "runs",
-    "far",
-    "away",
-    "from",
-    "every",
-    "green",
-    "tree",
-]
 
 
 class Sentences(Dataset):
