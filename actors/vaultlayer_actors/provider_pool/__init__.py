@@ -1,1 +1,1 @@
-"""Provider pool."""
+"""The provider pool: makes, watches, drills and ends machines through drivers."""

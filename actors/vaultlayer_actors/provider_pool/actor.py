@@ -1,0 +1,165 @@
+"""The provider pool's process: one driver a provider, its services, its watch and its sweeper.
+
+Several processes per provider at once are normal. What they may not do twice is decided by
+compare-and-swap in the job's log; everything else may happen twice.
+"""
+
+import secrets
+
+import anyio
+import msgspec
+
+from vaultlayer import sealing, subjects
+from vaultlayer.driver import Driver, DriverType, OfferList
+from vaultlayer.errors import ConfigError, DrillError, VaultLayerError
+from vaultlayer.ids import CmdId, JobId
+from vaultlayer.job import Job
+from vaultlayer.messages import ProviderSecrets, ProviderSecretsRequest, Sealed
+from vaultlayer_actors.context import Actor, ActorContext
+from vaultlayer_actors.drivers import build_driver, find_driver
+from vaultlayer_actors.jobloop import JobLoop
+from vaultlayer_actors.provider_pool import core
+from vaultlayer_actors.provider_pool.orders import Orders
+from vaultlayer_actors.provider_pool.services import Services
+from vaultlayer_actors.provider_pool.sweep import Sweeper
+from vaultlayer_actors.provider_pool.watch import Watch
+
+VAULT_S = 5.0
+RETRY_S_MAX = 30.0
+
+
+class ProviderPool:
+    """One of any number of pool processes; serves every provider that the settings allow."""
+
+    kind = "provider_pool"
+
+    def __init__(self, context: ActorContext) -> None:
+        self._context = context
+        self._logger = context.logger
+        self._drivers: dict[str, Driver] = {}
+        self._watches: dict[str, Watch] = {}
+        self._orders = Orders(context)
+        self._loop = JobLoop(context)
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        try:
+            async with anyio.create_task_group() as group:
+                for provider in self._context.settings.allowed:
+                    group.start_soon(self._serve, provider)
+                await self._loop.run(self._handle)
+        finally:
+            with anyio.move_on_after(VAULT_S, shield=True):
+                for driver in self._drivers.values():
+                    await driver.close()
+
+    # One provider ---------------------------------------------------------------------------------
+
+    async def _serve(self, provider: str) -> None:
+        try:
+            kind = find_driver(provider)
+            driver = await self._build(provider, kind)
+        except ConfigError as error:
+            # The others go on; whoever asks this one is told why it offers nothing.
+            self._logger.warning("provider_unusable", provider=provider, why=str(error))
+            await self._refuse(provider, error)
+            return
+        watch = Watch(self._context, driver)
+        self._drivers[provider], self._watches[provider] = driver, watch
+        async with Services(self._context, driver).serve(), anyio.create_task_group() as group:
+            self._logger.info("provider_served", provider=provider)
+            group.start_soon(watch.run)
+            group.start_soon(Sweeper(self._context, driver).run)
+            await self._look_at_all()
+
+    async def _build(self, provider: str, kind: DriverType) -> Driver:
+        values = await self._keys(provider) if kind.manifest.needs_keys else {}
+        return build_driver(
+            kind,
+            options=self._context.settings.providers[provider],
+            secrets=values,
+            state_path=self._context.home.drivers / provider,
+        )
+
+    async def _keys(self, provider: str) -> dict[str, str]:
+        """Get the provider's API keys from the vault, sealed to a key that lives for this one reply."""
+        failures = 0
+        while True:
+            private = secrets.token_bytes(sealing.KEY_B)
+            request = ProviderSecretsRequest(provider=provider, seal_key=sealing.public_of(private))
+            try:
+                sealed = await self._context.bus.request(
+                    subjects.vault("provider_secrets"), request, Sealed, timeout_s=VAULT_S
+                )
+                plain = sealing.unseal(private, sealed.box)
+                return msgspec.json.decode(plain, type=ProviderSecrets).values
+            except VaultLayerError as error:
+                failures += 1
+                self._logger.warning("keys_missing", provider=provider, code=error.code)
+                await anyio.sleep(min(0.2 * 2**failures, RETRY_S_MAX))
+
+    async def _refuse(self, provider: str, error: ConfigError) -> None:
+        async def offers(_subject: str, _payload: bytes) -> OfferList:
+            return OfferList(provider=provider, refusal=str(error))
+
+        subject = subjects.pool(provider, "offers")
+        async with self._context.bus.serve(subject, offers, queue=f"pool-{provider}"):
+            await anyio.sleep_forever()
+
+    async def _look_at_all(self) -> None:
+        """Jobs that changed before this driver was there were passed over: look at them now."""
+        while True:
+            try:
+                for job in await self._context.ledger.open_jobs():
+                    self._loop.poke(job)
+            except VaultLayerError as error:
+                self._logger.info("log_unread", code=error.code)
+                await anyio.sleep(1.0)
+            else:
+                return
+
+    # One job --------------------------------------------------------------------------------------
+
+    async def _handle(self, job_id: JobId) -> float | None:
+        job = await self._context.ledger.read(job_id)
+        if job is None:
+            return None
+        if job.closed:
+            self._orders.forget(job_id)
+        await self._drill(job)
+        wakes: list[float] = []
+        for attempt in job.attempts.values():
+            driver = self._drivers.get(attempt.provider)
+            if driver is None:
+                continue
+            wake_at = await self._orders.serve(job, attempt, driver)
+            if wake_at is not None:
+                wakes.append(wake_at)
+            newest = self._context.ledger.peek(job_id) or job
+            self._watches[attempt.provider].note(job_id, newest.attempts[attempt.number])
+        return min(wakes, default=None)
+
+    async def _drill(self, job: Job) -> None:
+        manifests = {name: driver.manifest for name, driver in self._drivers.items()}
+        refusal = core.drill_refusal(job, manifests)
+        if refusal is None:
+            return
+        attempt = job.attempts[job.drill_attempt]
+        detail = f"refused: {refusal}"
+        if not refusal:
+            driver = self._drivers[attempt.provider]
+            try:
+                detail = await driver.drill(attempt.instance, job.drill, job.drill_grace_s)
+            except DrillError as error:
+                detail = f"refused: {error.why or error.what}"
+        await self._context.ledger.append(
+            JobId(job.job),
+            lambda newest: core.drilled(newest, job, detail),
+            CmdId(f"drilled-{attempt.number}-{job.drill}-{job.seq}"),
+        )
+        self._logger.info("drilled", job=job.job, attempt=attempt.number, detail=detail)
+
+
+def build(context: ActorContext) -> Actor:
+    """Make a pool process's actor."""
+    return ProviderPool(context)
