@@ -1,1 +1,1 @@
-"""Credential vault."""
+"""The credential vault: the one reader of master keys, who lends narrow, short-lived ones."""
