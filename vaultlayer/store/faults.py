@@ -34,7 +34,11 @@ _PASSING = {
     "TooManyRequests",
 }
 _CONFLICT = {"PreconditionFailed", "ConditionalRequestConflict"}
-_MISSING = {"NoSuchKey": "there is no such object", "NoSuchBucket": "there is no such bucket"}
+_MISSING = {
+    "NoSuchKey": "there is no such object",
+    "NoSuchBucket": "there is no such bucket",
+    "InvalidRange": "the object is shorter than that",
+}
 
 
 def fault_of(text: str, *, kind: str, what: str, endpoint: str) -> StoreError:
@@ -63,7 +67,7 @@ def fault_of(text: str, *, kind: str, what: str, endpoint: str) -> StoreError:
             why=_DENIED.get(code, "the store refuses the key"),
             mend="vaultlayer doctor tells which key it is",
         )
-    if kind == "FileNotFoundError" or code in _MISSING or status == 404:
+    if kind == "FileNotFoundError" or code in _MISSING or status in {404, 416}:
         return StoreMissingError(what, why=_MISSING.get(code, "there is no such object or bucket"))
     if code in _PASSING or status in {408, 429} or status >= 500:
         reason = f"{endpoint} answers {status or code}"
