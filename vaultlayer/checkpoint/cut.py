@@ -49,7 +49,7 @@ def lengths(edges: Iterable[int], size_b: int) -> list[int]:
     Records shorter than PIECE_LEAST_B join their short neighbours; a long record always begins a piece
     of its own, so that it stays the same piece whatever happens around it. None is above PIECE_MOST_B.
     """
-    places = [0, *sorted({edge for edge in edges if 0 < edge < size_b}), size_b]
+    places = sorted({0, size_b, *(edge for edge in edges if 0 < edge < size_b)})
     merged: list[int] = []
     joining = False
     for start, end in itertools.pairwise(places):
@@ -57,7 +57,7 @@ def lengths(edges: Iterable[int], size_b: int) -> list[int]:
         short = length < PIECE_LEAST_B
         if short and joining and merged[-1] + length <= PIECE_MOST_B:
             merged[-1] += length
-        elif length:
+        else:
             merged.append(length)
         joining = short and merged[-1] < PIECE_LEAST_B
     return [part for length in merged for part in _capped(length)]
