@@ -20,7 +20,9 @@ def _install_hooks():
 
 def _find_next():
     """Find the `sitecustomize` that ours hides, or None."""
-    from importlib.machinery import PathFinder
+    from _frozen_importlib_external import (
+        PathFinder,
+    )  # what importlib.machinery would give, at no cost
 
     here = os.path.dirname(os.path.realpath(__file__))
     rest = [path for path in sys.path if os.path.realpath(path or ".") != here]

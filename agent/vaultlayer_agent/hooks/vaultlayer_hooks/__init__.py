@@ -5,7 +5,6 @@ touched right after the script itself has imported it. `VAULTLAYER_HOOKS=off` sw
 """
 
 import os
-import sys
 
 VERSION = 1
 
@@ -14,9 +13,5 @@ def install():
     """Set up the channel to the agent and wait for the frameworks to be imported."""
     from vaultlayer_hooks import channel, finder
 
-    channel.open_channel(os.environ.get("VAULTLAYER_EVENTS", ""))
+    channel.open_channel(os.environ.get("VAULTLAYER_EVENTS", ""), VERSION)
     finder.install()
-    argv = getattr(sys, "orig_argv", None) or []
-    channel.tell(
-        "hello", version=VERSION, python=sys.version.split()[0], detail=" ".join(argv[1:3])[:200]
-    )

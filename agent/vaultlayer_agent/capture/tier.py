@@ -1,0 +1,82 @@
+"""How the job will go on after an interruption, and how a person is told. Pure."""
+
+from collections.abc import Collection
+
+import msgspec
+
+SELF_RESUMING = frozenset({"orbax"})
+NAMES = {
+    "hf": "HF Trainer",
+    "dcp": "PyTorch distributed checkpoint",
+    "orbax": "Orbax",
+    "accelerate": "accelerate",
+    "deepspeed": "DeepSpeed",
+    "lightning": "Lightning",
+    "keras": "Keras",
+    "torch": "torch.save",
+    "safetensors": "safetensors",
+}
+
+
+class Seen(msgspec.Struct, kw_only=True):
+    """What is known about the script so far.
+
+    `hooked`: the hooks have spoken. `train`: the settings of the HF Trainer that runs, if any.
+    `found`: frameworks whose complete checkpoints lie on disk. `exact`: the newest HF checkpoint holds
+    optimizer and random state. `latest`: its name. `loads`: the script itself read a checkpoint.
+    `resume_args`: the job has resume arguments.
+    """
+
+    hooked: bool = False
+    train: dict[str, str] = {}
+    found: Collection[str] = ()
+    exact: bool = False
+    latest: str = ""
+    loads: bool = False
+    resume_args: bool = False
+
+
+def find_tier(seen: Seen) -> tuple[str, str]:
+    """Give the tier (A, C, D or E) and one line that says what it means for this script."""
+    if seen.hooked and seen.train:
+        return _trainer_tier(seen)
+    found = [name for name in NAMES if name in seen.found]
+    if not found:
+        return (
+            "E",
+            "this script has saved no checkpoint so far; after an interruption it starts from zero",
+        )
+    if seen.loads or seen.resume_args or SELF_RESUMING & set(found):
+        return "C", (
+            f"{NAMES[found[0]]}: resumes from your last checkpoint; "
+            "data order and randomness are not restored by us"
+        )
+    return "D", (
+        f"{NAMES[found[0]]}: checkpoints are safe in your bucket, but your script starts from zero; "
+        "add --resume-args '--resume {latest}' with the flag that your script understands"
+    )
+
+
+def _trainer_tier(seen: Seen) -> tuple[str, str]:
+    train = seen.train
+    if train.get("save_strategy") == "no":
+        return "E", "HF Trainer with save_strategy=no: after an interruption it starts from zero"
+    if train.get("save_only_model") == "true" or (seen.latest and not seen.exact):
+        return "C", "HF Trainer: resumes the weights only (save_only_model), not the exact state"
+    if train.get("ignore_data_skip") == "true":
+        return (
+            "C",
+            "HF Trainer: resumes at the exact step, but not in the data order (ignore_data_skip)",
+        )
+    if int(train.get("trained", "1")) > 1:
+        return (
+            "C",
+            "HF Trainer: trains more than once into one directory, which cannot be told apart",
+        )
+    every = (
+        "each epoch"
+        if train.get("save_strategy") == "epoch"
+        else f"every {train.get('save_steps')} steps"
+    )
+    place = seen.latest or "its last checkpoint"
+    return "A", f"HF Trainer: resumes at the exact step from {place}, saved {every}"
