@@ -4,6 +4,7 @@ The key comes from the vault, for minutes, and is renewed at half of its life.
 """
 
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
 
 import anyio
 import msgspec
@@ -12,9 +13,15 @@ from nacl.public import PrivateKey
 from vaultlayer import messages as ms
 from vaultlayer import subjects
 from vaultlayer.checkpoint.manifest import Manifest
-from vaultlayer.checkpoint.retention import kept, sweepable
+from vaultlayer.checkpoint.restore import fetch_manifest
+from vaultlayer.checkpoint.retention import Aged, kept, sweepable
 from vaultlayer.checkpoint.verify import verify
-from vaultlayer.errors import CheckpointError, StoreConflictError, StoreMissingError, VaultLayerError
+from vaultlayer.errors import (
+    CheckpointError,
+    StoreConflictError,
+    StoreMissingError,
+    VaultLayerError,
+)
 from vaultlayer.ids import Attempt, Incarnation, JobId, job_prefix, prefix_of
 from vaultlayer.job import CheckpointState, Job
 from vaultlayer.sealing import public_of, unseal
@@ -24,8 +31,6 @@ from vaultlayer_actors.context import ActorContext
 
 MANIFESTS_MAX = 512
 SWEEP_EVERY_S = 900.0
-SWEEP_GRACE_S = 24 * 3600.0
-"""An object younger than that may belong to a checkpoint that is still being uploaded."""
 
 
 class Head(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,8 +79,8 @@ class Custody:
             request.key,
             request.manifest,
             await self._known_packs(store, job),
-            job_prefix=job_prefix(self._root, name),
-            own_prefix=prefix,
+            prefix=prefix,
+            seq=request.seq,
         )
         self._keep(request.manifest, manifest)
 
@@ -101,7 +106,7 @@ class Custody:
                 self._sweep_at_s = self._context.mono_s() + SWEEP_EVERY_S
                 await self._sweep_all()
 
-    async def _try(self, complaint: str, act: "_Act", job: Job) -> bool:
+    async def _try(self, complaint: str, act: Callable[[Job], Awaitable[None]], job: Job) -> bool:
         try:
             await act(job)
         except VaultLayerError as error:
@@ -123,24 +128,24 @@ class Custody:
             return self._store
 
     async def _ask(self) -> ms.StoreCredential:
-        key = PrivateKey.generate()
+        key = bytes(PrivateKey.generate())
         request = ms.BrokerStoreRequest(seal_key=public_of(key), write=True)
         sealed = await self._context.bus.request(
             subjects.vault("broker_store"), request, ms.Sealed, timeout_s=5.0
         )
         return msgspec.json.decode(unseal(key, sealed.box), type=ms.StoreCredential)
 
-    async def _known_packs(self, store: Store, job: Job) -> set[str]:
-        """Give the packs of the newest commit: they were verified when it was."""
+    async def _known_packs(self, store: Store, job: Job) -> Mapping[str, int]:
+        """Give the packs of the newest commit with their sizes: they were verified when it was."""
         head = job.head
         if head is None:
-            return set()
-        manifest = self._manifests.get(head.manifest) or await self._read(store, head)
-        return {pack.key for pack in manifest.packs}
+            return {}
+        return (await self._read(store, head)).pack_sizes
 
     async def _read(self, store: Store, checkpoint: CheckpointState) -> Manifest:
-        from vaultlayer.checkpoint.restore import fetch_manifest  # noqa: PLC0415
-
+        known = self._manifests.get(checkpoint.manifest)
+        if known is not None:
+            return known
         manifest = await fetch_manifest(store, checkpoint.key, checkpoint.manifest)
         self._keep(checkpoint.manifest, manifest)
         return manifest
@@ -175,7 +180,9 @@ class Custody:
         there = msgspec.json.decode(blob.data, type=Head)
         rejected = {c.manifest for c in job.checkpoints if c.rejected}
         if (there.attempt, there.seq) > (head.attempt, head.seq) and there.manifest not in rejected:
-            self._context.logger.error("head_is_newer_than_log", job=job.job, manifest=there.manifest)
+            self._context.logger.error(
+                "head_is_newer_than_log", job=job.job, manifest=there.manifest
+            )
             return
         if there != head:
             await self._put_head(store, key, head, etag=blob.etag)
@@ -183,9 +190,7 @@ class Custody:
 
     async def _put_head(self, store: Store, key: str, head: Head, *, etag: str) -> None:
         try:
-            await store.put(
-                key, msgspec.json.encode(head), only_if_absent=not etag, if_match=etag
-            )
+            await store.put(key, msgspec.json.encode(head), only_if_absent=not etag, if_match=etag)
         except StoreConflictError:
             # Another dispatcher was faster; the next look compares again.
             return
@@ -201,18 +206,18 @@ class Custody:
         """Delete what no kept manifest names; a checkpoint that is not kept stays in the log only."""
         rules = self._context.settings.run
         chain = [c for c in job.checkpoints if not c.rejected]
-        keep = kept([c.manifest for c in chain], keep_last=rules.keep_last, keep_every=rules.keep_every)
+        keep = kept(
+            [c.manifest for c in chain], keep_last=rules.keep_last, keep_every=rules.keep_every
+        )
         if len(keep) == len(chain):
             return
         store = await self._open()
-        live = {c.manifest: await self._read(store, c) for c in chain if c.manifest in keep}
+        live = {
+            c.manifest: (await self._read(store, c)).pack_sizes for c in chain if c.manifest in keep
+        }
         prefix = job_prefix(self._root, JobId(job.job))
-        found = [stat async for stat in store.list(prefix)]
-        named = {pack.key for manifest in live.values() for pack in manifest.packs}
-        named |= {c.key for c in chain if c.manifest in keep}
-        doomed = sweepable(
-            found, named=named, prefix=prefix, now_s=self._context.now_s(), grace_s=SWEEP_GRACE_S
-        )
+        found = [Aged(stat.key, stat.modified_s) async for stat in store.list(prefix)]
+        doomed = sweepable(live, keep, found, self._context.now_s())
         if doomed:
             await store.delete(doomed)
             self._context.logger.info("objects_swept", job=job.job, objects=len(doomed))

@@ -1,7 +1,7 @@
 """What people ask: submit, cancel, drill, and every query. Nothing here needs a key to the bucket."""
 
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 import msgspec
 
@@ -69,7 +69,7 @@ class PeopleDesk:
         self._since_s = context.mono_s()
 
     @contextlib.asynccontextmanager
-    async def serve(self) -> AsyncIterator[None]:
+    async def serve(self) -> AsyncGenerator[None]:
         """Answer while the context is open."""
         bus, kind = self._context.bus, self._context.kind
         services = {

@@ -4,7 +4,7 @@ An attempt that is no longer current is answered `superseded`, and stops.
 """
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 
 import msgspec
 
@@ -52,7 +52,7 @@ class ReportDesk:
         self._advance = advance
 
     @contextlib.asynccontextmanager
-    async def serve(self) -> AsyncIterator[None]:
+    async def serve(self) -> AsyncGenerator[None]:
         """Answer while the context is open."""
         verbs = {
             "brief": self._brief,
