@@ -13,6 +13,10 @@ JOB_LOG_SOURCE = "vl.job.>"
 LIVE_DESTINATION = "vl.live.>"
 LOG_SUBJECTS = "vl.agent.*.*.*.log"
 INDEX_BUCKET = "vl_jobs"
+REVOCATION_STREAM = "REVOCATIONS"
+REVOCATIONS = "vl.revocations"
+"""Which bus users are refused: one value under compare-and-swap, from which the account is signed."""
+UPDATE_CLAIMS = "$SYS.REQ.CLAIMS.UPDATE"
 SLOTS = 256
 
 
@@ -72,6 +76,11 @@ def read_credential(job: JobId) -> str:
     return f"vl.cmd.read_credential.{slot_of(job)}.{job}"
 
 
+def read_credentials() -> str:
+    """The same request for any job."""
+    return "vl.cmd.read_credential.*.*"
+
+
 def query(job: JobId, what: str) -> str:
     """Read a job: `what` is `state`, `events` or `logs`."""
     return f"vl.q.job.{slot_of(job)}.{job}.{what}"
@@ -86,7 +95,7 @@ def parse_job(subject: str) -> JobId:
 
 
 def agent(job: JobId, attempt: Attempt, verb: str) -> str:
-    """What an agent says: `enrol beat secrets store_credential brief ready started … log progress`."""
+    """What an agent says: `enrol renew beat secrets store_credential brief ready … log progress`."""
     return f"vl.agent.{slot_of(job)}.{job}.{attempt}.{verb}"
 
 
@@ -135,8 +144,13 @@ def pools(verb: str) -> str:
 
 
 def vault(verb: str) -> str:
-    """A request to the credential vault: `enrol_credential revoke broker_store`."""
+    """A request to the vault: `enrol_credential revoke broker_store provider_secrets`."""
     return f"vl.vault.{verb}"
+
+
+def account_claims(account: str) -> str:
+    """Ask the server for the JWT that it holds of an account."""
+    return f"$SYS.REQ.ACCOUNT.{account}.CLAIMS.LOOKUP"
 
 
 def actor_beat(kind: str) -> str:
@@ -145,6 +159,16 @@ def actor_beat(kind: str) -> str:
 
 
 # Inboxes: services answer a caller only below the prefix that belongs to it -------------------------
+
+
+ACTORS_INBOX = "_INBOX.actor"
+"""Above the inboxes of all actors; only a broker's credential reaches it."""
+
+USERS_INBOX = "_INBOX.user"
+"""Above the inboxes of all command lines."""
+
+SYSTEM_INBOX = "_INBOX.sys"
+"""Above the inboxes of connections to the server's own account."""
 
 
 def agent_inbox(job: JobId, attempt: Attempt) -> str:

@@ -7,6 +7,7 @@ caller may read.
 
 from vaultlayer.bus.jwt import SubjectList, Template
 from vaultlayer.ids import Attempt, JobId, is_job_id, slot_of
+from vaultlayer.subjects import SYSTEM_INBOX, UPDATE_CLAIMS, account_claims
 
 PAYLOAD_MAX_B = 128 * 1024
 """One message of an agent: a chunk of output with its envelope."""
@@ -41,13 +42,13 @@ CLI = Template(
 BROKER = Template(pub=SubjectList(), sub=SubjectList())
 """An actor: everything in the account."""
 
-SYSTEM_INBOX = "_INBOX.sys"
-
 SYSTEM = Template(
-    pub=SubjectList(allow=["$SYS.REQ.CLAIMS.UPDATE", "$SYS.REQ.ACCOUNT.*.CLAIMS.LOOKUP"]),
+    pub=SubjectList(
+        allow=[UPDATE_CLAIMS, account_claims("*"), "$SYS.REQ.SERVER.PING.VARZ"],
+    ),
     sub=SubjectList(allow=[f"{SYSTEM_INBOX}.>"]),
 )
-"""The vault's second connection: it reads and replaces account claims, and does nothing else."""
+"""The vault's second connection: reads and replaces account claims, and asks servers how they sync."""
 
 
 def attempt_tags(job: JobId, attempt: Attempt) -> dict[str, str]:

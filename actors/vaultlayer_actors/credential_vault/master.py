@@ -4,8 +4,18 @@ from collections.abc import Mapping
 
 import msgspec
 
-from vaultlayer.bus.jwt import KeyKind, Scope, make_seed, mint_account, mint_operator, public_key
-from vaultlayer.bus.permissions import AGENT, ENROL
+from vaultlayer.bus.credential import BusCredential
+from vaultlayer.bus.jwt import (
+    KeyKind,
+    Scope,
+    Template,
+    make_seed,
+    mint_account,
+    mint_operator,
+    mint_user,
+    public_key,
+)
+from vaultlayer.bus.permissions import AGENT, BROKER, CLI, ENROL, SYSTEM
 from vaultlayer.ids import token
 from vaultlayer.sealing import public_of
 
@@ -118,6 +128,22 @@ def account_jwts(keys: MasterKeys) -> dict[str, str]:
             scopes=scopes(keys),
             jetstream=True,
         ),
+    }
+
+
+def credentials(keys: MasterKeys) -> dict[str, BusCredential]:
+    """Give the credentials of this machine's own processes by file name; the same bytes each time."""
+    own: dict[str, tuple[str, str, Template]] = {
+        "broker": (keys.account, keys.broker_user, BROKER),
+        "cli": (keys.account, keys.cli_user, CLI),
+        "sys": (keys.system_account, keys.system_user, SYSTEM),
+    }
+    return {
+        name: BusCredential(
+            mint_user(signer, public_key(seed), name=name, template=template, now_s=keys.made_at),
+            seed,
+        )
+        for name, (signer, seed, template) in own.items()
     }
 
 

@@ -27,7 +27,7 @@ ENV_KEPT = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "GOMAXPROCS")
 
 READY_POLL_S = 0.02
 END_S = 5.0
-"""How long a server may take to end by itself."""
+"""How long a server may take to end by itself, where its spec says nothing else."""
 
 BACKOFF_S = (0.0, 0.1, 0.3, 1.0, 3.0, 5.0)
 STABLE_S = 30.0
@@ -57,6 +57,8 @@ class ChildSpec:
     is_ready: Callable[[], Awaitable[bool]]
     start_s: float = 20.0
     """Seconds within which it must serve."""
+    end_s: float = END_S
+    """Seconds after SIGTERM until SIGKILL."""
     clean_up: Callable[[], None] = field(default=lambda: None)
     """Removes what it leaves behind outside its directory."""
 
@@ -170,7 +172,7 @@ class Child:
             return
         with contextlib.suppress(ProcessLookupError):
             process.terminate()
-        with anyio.move_on_after(END_S):
+        with anyio.move_on_after(self._spec.end_s):
             await process.wait()
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):

@@ -2,12 +2,10 @@
 
 from collections.abc import Mapping
 
-from vaultlayer.bus.credential import BusCredential, format_credential, write_credential
-from vaultlayer.bus.jwt import Template, mint_user, public_key
-from vaultlayer.bus.permissions import BROKER, CLI, SYSTEM
+from vaultlayer.bus.credential import format_credential, write_credential
 from vaultlayer.settings import Home
 from vaultlayer_actors.credential_vault.keys import KeyStore
-from vaultlayer_actors.credential_vault.master import MasterKeys
+from vaultlayer_actors.credential_vault.master import MasterKeys, credentials
 
 
 def ensure_identity(
@@ -33,19 +31,3 @@ def ensure_identity(
             write_credential(path, credential)
     home.creds.chmod(0o700)
     return keys
-
-
-def credentials(keys: MasterKeys) -> dict[str, BusCredential]:
-    """Give the credentials of this machine's own processes by file name; the same bytes each time."""
-    own: dict[str, tuple[str, str, Template]] = {
-        "broker": (keys.account, keys.broker_user, BROKER),
-        "cli": (keys.account, keys.cli_user, CLI),
-        "sys": (keys.system_account, keys.system_user, SYSTEM),
-    }
-    return {
-        name: BusCredential(
-            mint_user(signer, public_key(seed), name=name, template=template, now_s=keys.made_at),
-            seed,
-        )
-        for name, (signer, seed, template) in own.items()
-    }

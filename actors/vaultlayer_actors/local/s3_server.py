@@ -18,6 +18,17 @@ VARIABLE = "WEED_BIN"
 PROBE_KEY = ".vaultlayer-probe"
 PROBE_ANSWER_S = 2.0
 
+END_S = 2.5
+"""It mostly ends within a second, and one time in ten not at all; then SIGKILL loses nothing either."""
+
+_QUICKER = (
+    # The probe makes the bucket as soon as it can: the server itself does so half a second later.
+    "-s3.autoCreateBucket=true",
+    "-volume.preStopSeconds=0",
+    # With it, one start in ten has no volumes for 5 s; they tell the master of themselves anyway.
+    "-master.resumeState=false",
+)
+
 
 def parent_credential(
     settings: Settings, endpoints: Endpoints, keys: MasterKeys
@@ -71,11 +82,8 @@ def s3_spec(
     return ChildSpec(
         name="weed",
         program=program,
-        # The probe makes the bucket as soon as it can: the server itself does so half a second later.
-        arguments=[
-            *weed_arguments(data, config, ports, bucket=bucket),
-            "-s3.autoCreateBucket=true",
-        ],
+        arguments=[*weed_arguments(data, config, ports, bucket=bucket), *_QUICKER],
+        end_s=END_S,
         run_path=home.run,
         is_ready=is_ready,
         clean_up=clean_up,
