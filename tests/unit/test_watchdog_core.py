@@ -258,9 +258,26 @@ def test_what_another_watchdog_cleared_was_heard_by_somebody():
     assert (table[1].heard_s, table[1].doubted) == (26.0, False)
 
 
-def test_a_watchdog_that_stood_still_knows_it():
-    assert not core.overslept(0.5, 2.9, TERMS)
-    assert core.overslept(0.5, 3.1, TERMS)
+def test_a_watchdog_that_stood_still_does_not_count_that_time():
+    assert core.stall_s(0.5, 2.9, TERMS) == 0.0
+    assert core.stall_s(0.5, 4.5, TERMS) == 4.0
+    table = core.forgiven({1: seen(heard_s=100.0)}, 4.0, 110.0, TERMS)
+    assert table[1].heard_s == 104.0
+
+
+def test_a_long_stall_gives_everybody_a_full_lease():
+    table = core.forgiven({1: seen(heard_s=100.0)}, 30.0, 400.0, TERMS)
+    assert table[1].heard_s == 400.0
+
+
+def test_a_watchdog_that_stalls_again_and_again_still_judges():
+    history, table, now_s = History().active(), {1: seen(heard_s=0.0)}, 0.0
+    while (
+        judge(history.attempt(), table[1], now_s=now_s, terms=TERMS, rank=0).kind is not Kind.LAPSED
+    ):
+        now_s += 10.0
+        table = core.forgiven(table, 5.0, now_s, TERMS)
+        assert now_s < 100.0
 
 
 def test_the_cheap_look_never_hides_a_verdict():

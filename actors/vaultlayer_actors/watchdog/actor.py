@@ -6,7 +6,7 @@ from anyio.abc import TaskGroup
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from vaultlayer import subjects
-from vaultlayer.errors import BrokerError, InputError, VaultLayerError
+from vaultlayer.errors import BrokerError, VaultLayerError
 from vaultlayer.events import Event
 from vaultlayer.ids import CmdId, JobId
 from vaultlayer.job import Job
@@ -70,10 +70,7 @@ class Watchdog:
     async def _beat(self, subject: str, payload: bytes) -> Grant | None:
         heard_s = self._context.mono_s()
         job_id, number, _ = subjects.parse_agent(subject)
-        try:
-            beat = msgspec.json.decode(payload, type=Beat)
-        except msgspec.MsgspecError as error:
-            raise InputError("a beat cannot be read", why=str(error)) from error
+        beat = msgspec.json.decode(payload, type=Beat)
         job = await self._fold(job_id, number)
         attempt = job.attempts.get(number) if job else None
         if job is None or attempt is None:
@@ -137,6 +134,12 @@ class Watchdog:
             self._table[job_id] = core.renewed(table, now_s)
         self._logger.info("leases_renewed", jobs=len(self._table))
 
+    def _forgive(self, stalled_s: float, now_s: float) -> None:
+        terms = self._context.terms
+        for job_id, table in self._table.items():
+            self._table[job_id] = core.forgiven(table, stalled_s, now_s, terms)
+        self._logger.warning("watchdog_stalled", stalled_s=round(stalled_s, 1))
+
     # What is judged -------------------------------------------------------------------------------
 
     async def _judge_for_ever(
@@ -146,8 +149,8 @@ class Watchdog:
             before_s = self._context.mono_s()
             await anyio.sleep(TICK_S)
             now_s = self._context.mono_s()
-            if core.overslept(TICK_S, now_s - before_s, self._context.terms):
-                self._renew()
+            if stalled_s := core.stall_s(TICK_S, now_s - before_s, self._context.terms):
+                self._forgive(stalled_s, now_s)
                 continue
             self._look_for_brake(now_s)
             for job_id in [j for j in self._table if j not in self._busy]:
@@ -167,14 +170,19 @@ class Watchdog:
         job_id: JobId,
         now_s: float,
     ) -> None:
-        job = self._context.ledger.peek(job_id)
-        if job is None:
-            return
         terms, rank = self._context.terms, self._members.rank(job_id)
+        loud = [
+            (number, seen)
+            for number, seen in self._table[job_id].items()
+            if not core.is_quiet(seen, now_s, terms)
+        ]
+        if not loud:
+            return
+        job = self._context.ledger.peek(job_id)
         verdicts: list[tuple[int, core.Seen, core.Verdict]] = []
-        for number, seen in self._table[job_id].items():
-            attempt = job.attempts.get(number)
-            if attempt is None or core.is_quiet(seen, now_s, terms):
+        for number, seen in loud:
+            attempt = job.attempts.get(number) if job else None
+            if attempt is None:
                 continue
             verdict = core.judge(
                 attempt, seen, now_s=now_s, terms=terms, rank=rank, brake=self._braked
@@ -183,7 +191,7 @@ class Watchdog:
                 self._ask(probes, job_id, number, now_s)
             if verdict.kind:
                 verdicts.append((number, seen, verdict))
-        if verdicts:
+        if verdicts or job is None:
             self._busy.add(job_id)
             group.start_soon(self._append_all, job_id, verdicts)
 
@@ -192,6 +200,9 @@ class Watchdog:
     ) -> None:
         try:
             async with self._slots:
+                if not verdicts:
+                    # The ledger has dropped the fold; the next tick judges by a new one.
+                    await self._read(job_id)
                 for number, seen, verdict in verdicts:
                     await self._append(job_id, number, seen, verdict)
         except VaultLayerError as error:

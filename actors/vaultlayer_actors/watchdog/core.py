@@ -161,9 +161,25 @@ def renewed(table: Mapping[int, Seen], now_s: float) -> dict[int, Seen]:
     return {number: replace(seen, heard_s=now_s) for number, seen in table.items()}
 
 
-def overslept(wanted_s: float, slept_s: float, terms: LeaseTerms) -> bool:
-    """Whether this process stood still so long that beats may lie unread in its sockets."""
-    return slept_s - wanted_s > terms.beat_s / 2
+def stall_s(wanted_s: float, slept_s: float, terms: LeaseTerms) -> float:
+    """Give for how long this process stood still, so that beats may lie unread; 0 for hardly."""
+    late_s = slept_s - wanted_s
+    return late_s if late_s > terms.beat_s / 2 else 0.0
+
+
+def forgiven(
+    table: Mapping[int, Seen], stalled_s: float, now_s: float, terms: LeaseTerms
+) -> dict[int, Seen]:
+    """Do not count the time for which this process stood still; after a long stall all begins anew.
+
+    Only a long one gives a full lease, so that a machine that stalls again and again still judges.
+    """
+    if stalled_s >= terms.broker_s:
+        return renewed(table, now_s)
+    return {
+        number: replace(seen, heard_s=min(now_s, seen.heard_s + stalled_s))
+        for number, seen in table.items()
+    }
 
 
 # Judgement ----------------------------------------------------------------------------------------
