@@ -26,7 +26,7 @@ from standin import (
 from vaultlayer.driver import Need
 from vaultlayer.errors import CapacityError, DrillError, DriverError
 from vaultlayer.ids import JobId
-from vaultlayer_actors.drivers.local.driver import LocalDriver
+from vaultlayer_actors.drivers.local.driver import INIT, LocalDriver
 from vaultlayer_actors.drivers.local.instances import Instances
 from vaultlayer_actors.drivers.local.processes import (
     MARK,
@@ -364,6 +364,28 @@ async def test_a_first_process_that_cannot_start_is_an_error_with_its_last_word(
     assert await driver.list() == []
     monkeypatch.undo()
     assert (await driver.create(order_of())).state == "running"
+
+
+async def test_an_instance_goes_on_when_its_maker_dies_while_it_starts(
+    make: Make, tmp_path: Path
+) -> None:
+    driver = make()
+    directory = tmp_path / "local" / "instances" / NAME
+    (directory / "state").mkdir(parents=True)
+    (directory / "intent.json").write_text("{}")
+    reader, writer = os.pipe()
+    os.close(reader)
+    agent = standin.agent_of(standin.QUIET, tmp_path)
+    subprocess.run(
+        [sys.executable, "-I", "-S", INIT, directory, str(writer), *agent],
+        pass_fds=[writer],
+        env={MARK: NAME},
+        check=True,
+    )
+    os.close(writer)
+    await until((directory / "instance.json").exists)
+    await until(lambda: len(belonging(NAME, first_of(tmp_path, NAME))) == 2)
+    assert [one.state for one in await driver.list()] == ["running"]
 
 
 async def test_strangers_names_are_left_alone(make: Make) -> None:

@@ -52,13 +52,13 @@ MANIFEST = Manifest(
     poll_s=0.25,
     absent_checks=1,
     absent_gap_s=0.0,
-    create_s=10.0,
+    create_s=8.0,
     cooldown_s=2.0,
     work_root="",
     drills=["kill", "freeze", "preempt"],
 )
 INIT = Path(__file__).with_name("init.py")
-READY_S = 10.0
+READY_S = 5.0
 """How long the first process may take to record itself; 20 ms is usual."""
 CLOSE_S = 2.0
 ENVIRONMENT = frozenset(

@@ -36,8 +36,7 @@ def main() -> None:
     child = _start(agent)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda caught, _frame: _send(child, caught))
-    os.write(ready_fd, b"ready\n")
-    os.close(ready_fd)
+    _tell(ready_fd)
     status = _wait_for(child)
     _kill_the_rest()
     write_json(
@@ -45,6 +44,16 @@ def main() -> None:
         {"status": os.waitstatus_to_exitcode(status)},
     )
     os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
+
+
+def _tell(ready_fd: int) -> None:
+    """Say to the maker that all is recorded; one that was killed meanwhile needs no answer."""
+    try:
+        os.write(ready_fd, b"ready\n")
+    except BrokenPipeError:
+        pass
+    finally:
+        os.close(ready_fd)
 
 
 def write_json(path: Path, values: dict[str, object]) -> None:
