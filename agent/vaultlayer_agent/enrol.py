@@ -1,11 +1,11 @@
 """A new machine makes its keys here and shows their public halves; the private ones never leave it."""
 
 import msgspec
-from vaultlayer.bus.credential import BusCredential
-from vaultlayer.bus.nats import open_bus
 
 from vaultlayer import sealing, subjects
 from vaultlayer.bus import jwt
+from vaultlayer.bus.credential import BusCredential
+from vaultlayer.bus.nats import open_bus
 from vaultlayer.driver import BootPayload
 from vaultlayer.errors import BrokerError
 from vaultlayer.ids import Attempt, JobId

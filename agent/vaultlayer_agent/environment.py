@@ -15,8 +15,9 @@ from vaultlayer.errors import CommandError
 LAUNCHERS = re.compile(r"(?:^|/)(?:torchrun|accelerate|deepspeed|mpirun|horovodrun)$")
 LAUNCHER_MODULES = ("torch.distributed.run", "torch.distributed.launch", "accelerate.commands")
 _OURS = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PYTHONSTARTUP", "PYTHONSAFEPATH")
-_PASSED_ON = ("VAULTLAYER_INSTANCE",)
-"""By this mark a driver knows what runs on behalf of an instance."""
+_PASSED_ON = ("VAULTLAYER_INSTANCE", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER")
+"""What a driver says through the agent's environment: by this mark it knows what runs on behalf of an
+instance, and these GPUs are the instance's own."""
 
 
 class Pins(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -28,6 +29,16 @@ class Pins(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     threads: int = 0
     """0: not pinned."""
+
+    def as_meta(self) -> dict[str, str]:
+        """Spell the pins for a checkpoint's `meta`."""
+        return {"pin_threads": str(self.threads)}
+
+
+def pins_of(meta: Mapping[str, str]) -> Pins | None:
+    """Read the pins from a checkpoint's `meta`; None when there are none, or not readable ones."""
+    threads = meta.get("pin_threads", "")
+    return Pins(threads=int(threads)) if threads.isdecimal() else None
 
 
 class Resume(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,8 +67,8 @@ def machine_base(environ: Mapping[str, str]) -> dict[str, str]:
     return base
 
 
-def local_base(environ: Mapping[str, str]) -> dict[str, str]:
-    """Give what a script on the user's own machine must have whatever the user's shell said."""
+def passed_on(environ: Mapping[str, str]) -> dict[str, str]:
+    """Give what the driver has set for the instance, and the user's shell does not change."""
     return {name: environ[name] for name in _PASSED_ON if name in environ}
 
 

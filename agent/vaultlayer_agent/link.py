@@ -8,7 +8,13 @@ import msgspec
 
 from vaultlayer import subjects
 from vaultlayer.bus.protocol import Bus
-from vaultlayer.errors import BrokerError, DeniedError, SupersededError, VaultLayerError
+from vaultlayer.errors import (
+    BrokerDownError,
+    BrokerError,
+    DeniedError,
+    SupersededError,
+    VaultLayerError,
+)
 from vaultlayer.ids import Attempt, JobId
 from vaultlayer.lease import LeaseTerms
 from vaultlayer.logging import get_logger
@@ -49,7 +55,6 @@ class Link:
 
     def __init__(
         self,
-        bus: AgentBus,
         *,
         job: JobId,
         attempt: Attempt,
@@ -57,12 +62,23 @@ class Link:
         clock_s: Callable[[], float],
         fenced: Callable[[str], None],
     ) -> None:
-        self._bus = bus
+        self._attached: AgentBus | None = None
+        self._beats = 0
         self._job = job
         self._attempt = attempt
         self.incarnation = incarnation
         self._clock_s = clock_s
         self._fenced = fenced
+
+    def attach(self, bus: AgentBus) -> None:
+        """Speak over this connection from now on."""
+        self._attached = bus
+
+    @property
+    def _bus(self) -> AgentBus:
+        if self._attached is None:
+            raise BrokerDownError("there is no connection to the bus yet", retryable=True)
+        return self._attached
 
     def subject(self, verb: str) -> str:
         """Where this attempt says `verb`."""
@@ -121,12 +137,11 @@ class Link:
             granted: takes when a beat was sent and what it was granted.
         """
         beat_s = LeaseTerms().beat_s
-        number = 0
         pauses = Backoff(first_s=0.2, cap_s=1.0)
         while True:
-            number += 1
+            self._beats += 1
             sent_s = self._clock_s()
-            grant = await self._beat(make(number), timeout_s=beat_s * 0.8)
+            grant = await self._beat(make(self._beats), timeout_s=beat_s * 0.8)
             if grant is None:
                 # Unanswered: the sooner it is heard again, the less work is doubted.
                 await anyio.sleep(min(pauses.next_s(), beat_s * 0.2))

@@ -134,6 +134,11 @@ class Output:
         """Offset after the last byte."""
         return self._spool.end
 
+    @property
+    def unsent_b(self) -> int:
+        """Bytes that are not stored yet."""
+        return self.written - self.acknowledged
+
     def feed(self, data: bytes, *, final: bool = False) -> str:
         """Take raw output of the script; give it as text."""
         text = self._decoder.decode(data, final)

@@ -14,15 +14,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 import msgspec
+
+from vaultlayer.errors import CommandError
 
 MARK = "VAULTLAYER_SCRIPT"
 """Name of the environment variable that all processes of the script carry, and the agent does not."""
 
 READ_B = 64 * 1024
-DRAIN_S = 2.0
-"""How long output is awaited after the command has ended: a leftover child may hold the pipe."""
-
 KILL_S = 5.0
 LAUNCH = Path(__file__).with_name("launch.py")
 _GUARD = 'read -r _; kill -KILL -- "-$1" 2>/dev/null'
@@ -55,6 +55,9 @@ class Script:
             mark: tells its processes from all others.
 
         A program that cannot be started ends with 127 or 126 and a line of output, as in a shell.
+
+        Raises:
+            CommandError: the system has no room for another process, or `cwd` is gone.
         """
         self._mark = mark
         self._output, write_end = os.pipe()
@@ -68,6 +71,9 @@ class Script:
                 env={**env, MARK: mark},
                 start_new_session=True,
             )
+        except OSError as error:
+            os.close(self._output)
+            raise CommandError("the command cannot be started", why=str(error)) from error
         finally:
             os.close(write_end)
         os.set_blocking(self._output, False)
@@ -91,17 +97,13 @@ class Script:
         return ending_of(code)
 
     async def pump(self, take: Callable[[bytes], object]) -> None:
-        """Give all output to `take` until its end, or until the command is over and nothing more comes."""
-        drained_s = 0.0
+        """Give all output to `take`, until no process holds the other end any more."""
         while True:
-            with anyio.move_on_after(0.1) as patience:
-                await anyio.wait_readable(self._output)
-            if patience.cancelled_caught:
-                drained_s = drained_s + 0.1 if self._process.poll() is not None else 0.0
-                if drained_s >= DRAIN_S:
-                    return
+            await anyio.wait_readable(self._output)
+            try:
+                data = os.read(self._output, READ_B)
+            except BlockingIOError:
                 continue
-            data = os.read(self._output, READ_B)
             if not data:
                 return
             take(data)

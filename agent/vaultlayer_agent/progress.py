@@ -3,6 +3,7 @@
 import re
 from collections import deque
 
+import anyio
 import msgspec
 
 LINE_MAX = 2000
@@ -126,10 +127,12 @@ class Tracker:
     """Gathers readings; once the hook speaks of steps, the output is asked for nothing but the loss."""
 
     def __init__(self, *, resumed_step: int | None = None) -> None:
-        self._resumed_step = resumed_step
+        self.resumed_step = resumed_step
+        """Where the attempt resumed, once that is known."""
         self._is_hooked = False
         self._tail = ""
         self._history: deque[tuple[float, int]] = deque()
+        self._stepped = anyio.Event()
         self.now = Snapshot()
         self.first_step: int | None = None
         """The first optimizer step made in this attempt."""
@@ -168,8 +171,15 @@ class Tracker:
 
     def _note_first(self, step: int | None, *, hooked: bool) -> None:
         """A bar that starts at the resumed step shows no new work; the hook speaks only of work done."""
-        if self.first_step is None and step and (hooked or step != self._resumed_step):
+        if self.first_step is None and step and (hooked or step != self.resumed_step):
             self.first_step = step
+            self._stepped.set()
+
+    async def wait_first_step(self) -> int:
+        """Wait until an optimizer step was made in this attempt; give its number."""
+        await self._stepped.wait()
+        assert self.first_step is not None
+        return self.first_step
 
     def _rate(self, step: int, now_s: float) -> float | None:
         history = self._history

@@ -1,0 +1,7 @@
+"""`python -m vaultlayer_agent --boot FILE`."""
+
+import sys
+
+from vaultlayer_agent.main import main
+
+sys.exit(main())

@@ -1,0 +1,207 @@
+"""What one attempt does, step by step; the state machine says when. Each step gives what happened."""
+
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+import msgspec
+
+from vaultlayer import sealing
+from vaultlayer.checkpoint.parallel import task_group
+from vaultlayer.driver import BootPayload
+from vaultlayer.errors import VaultLayerError
+from vaultlayer.logging import get_logger
+from vaultlayer.messages import (
+    Brief,
+    BriefRequest,
+    Done,
+    ExitReport,
+    NoticeReport,
+    ReadyReply,
+    ReadyReport,
+    Sealed,
+    SecretsRequest,
+    TakeoverOrder,
+)
+from vaultlayer_agent import core
+from vaultlayer_agent.bucket import Bucket
+from vaultlayer_agent.capture import Capture
+from vaultlayer_agent.course import Course, Secrets
+from vaultlayer_agent.layout import Layout
+from vaultlayer_agent.prepare import Preparation, Restored
+from vaultlayer_agent.surroundings import Surroundings
+
+FLUSH_S = 120.0
+"""How long the end waits for the broker to store the last output while it answers everything else."""
+
+PARTING_S = 5.0
+NOTICE_S = 2.0
+
+
+class Attempt:
+    """The work of one attempt."""
+
+    def __init__(self, around: Surroundings) -> None:
+        self._around = around
+        self._boot: BootPayload = around.boot
+        self._link = around.link
+        self._output = around.output
+        self._bucket = Bucket(
+            around.link,
+            seal_private=around.keys.seal_private,
+            job=around.boot.job,
+            attempt=around.boot.attempt,
+        )
+        self._secrets = Secrets()
+        self._prefetched = ""
+        self._placing = anyio.CancelScope()
+        self._brief: Brief
+        self._layout: Layout
+        self._preparation: Preparation
+        self._course: Course | None = None
+
+    # Before the script ----------------------------------------------------------------------------
+
+    async def prepare(self) -> core.Happening:
+        """Ask what to run and with what, and fetch it."""
+        async with task_group() as group:
+            group.start_soon(self._ask_brief)
+            group.start_soon(self._ask_secrets)
+            group.start_soon(self._bucket.open)
+        self._output.say(f"attempt {self._boot.attempt} on {self._boot.provider} prepares")
+        spec, head = self._brief.spec, self._brief.head
+        self._around.spawn(self._bucket.keep_fresh)
+        self._around.tell(core.Briefed(strict=spec.strict))
+        work = Path(self._boot.work_path or self._brief.work_path)
+        self._layout = Layout(work=work, state=self._around.state_path, outputs=spec.outputs)
+        self._preparation = Preparation(
+            link=self._link, bucket=self._bucket, layout=self._layout, say=self._output.say
+        )
+        self._prefetched = await self._preparation.prefetch(spec.code, head)
+        return core.Prepared()
+
+    async def _ask_brief(self) -> None:
+        request = BriefRequest(incarnation=self._link.incarnation)
+        self._brief = await self._link.ask("brief", request, Brief)
+
+    async def _ask_secrets(self) -> None:
+        request = SecretsRequest(incarnation=self._link.incarnation)
+        sealed = await self._link.ask("secrets", request, Sealed)
+        plain = sealing.unseal(self._around.keys.seal_private, sealed.box)
+        self._secrets = msgspec.json.decode(plain, type=Secrets)
+
+    async def ready(self) -> core.Happening | None:
+        """Report readiness; the answer may be the takeover order."""
+        report = ReadyReport(
+            cmd_id=self._link.cmd_id("ready"),
+            incarnation=self._link.incarnation,
+            prefetched=self._prefetched,
+            boot_s={"ready": round(self._around.clock_s() - self._around.born_s, 3)},
+        )
+        reply = await self._link.ask("ready", report, ReadyReply)
+        return core.TakeoverOrdered(order=reply.takeover) if reply.takeover else None
+
+    async def place(self, order: TakeoverOrder) -> core.Happening | None:
+        """Put code and checkpoint in place; None when that was given up for a stop."""
+        with self._placing:
+            begun_s = self._around.clock_s()
+            await anyio.to_thread.run_sync(self._make_room)
+            code = await self._preparation.place_code(self._brief.spec.code)
+            restored = await self._preparation.place_checkpoint(order.head)
+            restore_s = self._around.clock_s() - begun_s
+            capture = Capture(
+                places=self._layout.places,
+                code=code,
+                staging=self._layout.staging,
+                resume_args=bool(self._brief.spec.resume_args),
+            )
+            for name in await anyio.to_thread.run_sync(capture.set_aside):
+                self._output.say(f"{name} is not complete and was set aside")
+            self._around.tracker.resumed_step = restored.ref.step if restored.ref else None
+            self._output.say(_beginning(self._boot.attempt, restored, restore_s))
+            self._course = Course(
+                self._around,
+                brief=self._brief,
+                secrets=self._secrets,
+                layout=self._layout,
+                bucket=self._bucket,
+                capture=capture,
+                restored=restored,
+                known=self._preparation.known,
+                restore_s=restore_s,
+            )
+            return core.Placed()
+        return None
+
+    def _make_room(self) -> None:
+        for path in self._layout.make_room(self._boot.attempt, first=self._brief.first):
+            get_logger().info("leftover_moved", to=str(path))
+
+    # While it runs and afterwards -----------------------------------------------------------------
+
+    @property
+    def course(self) -> Course:
+        """The script's course; there is one from `Placed` on."""
+        assert self._course is not None, "placed before it is used"
+        return self._course
+
+    async def notice(self, grace_s: float, source: str) -> None:
+        """Pass on that the machine will be taken: to the broker, and to the hooks inside the script."""
+        self._output.say(f"notice: this machine will be taken in {grace_s:g} s ({source})")
+        if self._course is not None:
+            await self._course.warn(grace_s)
+        report = NoticeReport(
+            cmd_id=f"{self._link.cmd_id('notice')}-{source}",
+            incarnation=self._link.incarnation,
+            grace_s=grace_s,
+            source=source,
+        )
+        try:
+            await self._link.ask("notice", report, Done, timeout_s=NOTICE_S)
+        except VaultLayerError as error:
+            get_logger().warning("notice_refused", code=error.code, why=error.what)
+
+    async def exit(self, effect: core.SendExit) -> core.Happening:
+        """Have all output stored, then report the exit until it is answered."""
+        self._placing.cancel()
+        ending = self._course.ending if self._course and effect.exit_code is None else None
+        exit_code = ending.exit_code if ending else (effect.exit_code or 0)
+        report = ExitReport(
+            cmd_id=self._link.cmd_id("exit"),
+            incarnation=self._link.incarnation,
+            exit_code=exit_code,
+            signal=ending.signal if ending else effect.signal,
+            last_step=self._around.tracker.now.step,
+            detail=effect.detail,
+        )
+        if effect.detail:
+            self._output.say(effect.detail)
+        if not await self._output.flush(FLUSH_S):
+            get_logger().warning("output_left_behind", unsent_b=self._output.unsent_b)
+        try:
+            await self._link.ask("exit", report, Done)
+        except VaultLayerError as error:
+            get_logger().warning("exit_refused", code=error.code, why=error.what)
+        await self._output.flush(PARTING_S)
+        return core.ExitAnswered()
+
+    def kill(self) -> None:
+        """Kill what runs."""
+        if self._course is not None:
+            self._course.kill()
+
+    def close(self) -> None:
+        """Kill what runs and give back what is held; for the last moment, after all tasks."""
+        if self._course is not None:
+            self._course.close()
+
+
+def _beginning(number: int, restored: Restored, restore_s: float) -> str:
+    if restored.ref is None:
+        return f"attempt {number} starts from zero" if number > 1 else f"attempt {number} starts"
+    ref = restored.ref
+    step = "" if ref.step is None else f" of step {ref.step}"
+    return (
+        f"attempt {number} goes on from checkpoint {ref.manifest[:12]}{step}, "
+        f"restored in {restore_s:.1f} s"
+    )
