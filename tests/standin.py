@@ -3,7 +3,8 @@
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
@@ -63,6 +64,25 @@ def agent_of(code: str, path: Path) -> list[str]:
 
 def local_driver(path: Path, code: str = QUIET, *, slots: int = 50) -> LocalDriver:
     return LocalDriver(path / "local", LocalOptions(agent=agent_of(code, path), slots=slots))
+
+
+Make = Callable[..., LocalDriver]
+
+
+@asynccontextmanager
+async def drivers_below(path: Path) -> AsyncGenerator[Make]:
+    """Give what makes drivers with one state; all their instances are ended on the way out."""
+    made: list[LocalDriver] = []
+
+    def make(code: str = QUIET, *, slots: int = 50) -> LocalDriver:
+        made.append(local_driver(path, code, slots=slots))
+        return made[-1]
+
+    yield make
+    for driver in made:
+        for instance in await driver.list():
+            await driver.terminate(instance.instance)
+        await driver.close()
 
 
 def order_of(job: JobId = JOB, attempt: int = 1, *, gpu: str = "", gpu_count: int = 0) -> Order:
