@@ -122,6 +122,15 @@ class Bus(Protocol):
         """The prefix below which this connection is answered."""
         ...
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a connection just now, as far as this side knows."""
+        ...
+
+    def on_reconnect(self, callback: Callable[[], None]) -> None:
+        """Call `callback` after each new connection: what was said in between was not heard."""
+        ...
+
     async def publish(self, subject: str, message: msgspec.Struct) -> None:
         """Send and forget."""
         ...

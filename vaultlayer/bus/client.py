@@ -1,0 +1,65 @@
+"""The client library's client, without four habits that break promises made elsewhere.
+
+It ends for ever when the server reports an error such as an expired credential; its reader dies when the
+answer to a cancelled flush arrives; it sends commands of a lost connection on the next one; and after a
+lost connection it tries one server of several.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+from nats import errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+NOT_CONNECTED = (
+    errors.OutboundBufferLimitError,
+    errors.ConnectionClosedError,
+    errors.ConnectionDrainingError,
+    errors.ConnectionReconnectingError,
+    OSError,
+)
+"""What the library raises when it cannot send now."""
+
+
+class LastingClient(Client):
+    """A client that ends only when it is closed."""
+
+    async def _process_err(self, err_msg: str) -> None:
+        """Report an error of the server; where it ends the connection, it closes the socket itself."""
+        if "stale connection" in err_msg:
+            await super()._process_err(err_msg)
+        else:
+            await self._error_cb(errors.Error(f"nats: {err_msg}"))
+
+    async def _process_pong(self) -> None:
+        """Pass over the answer to a flush that was cancelled: setting its result would raise."""
+        waiting = cast("list[Any]", self._pongs)  # pyright: ignore[reportUnknownMemberType]
+        if waiting and waiting[0].done():
+            waiting.pop(0)
+            self._pings_outstanding = 0
+            return
+        await super()._process_pong()
+
+    async def close(self) -> None:
+        """End for good; one that never began has nothing to end."""
+        if self._flush_queue is not None:
+            await super().close()
+
+    def forget_unsent(self) -> None:
+        """Drop the commands of a lost connection: their senders are told of failure."""
+        self._pending.clear()
+        self._pending_data_size = 0
+
+    async def hear(
+        self, subject: str, take: Callable[[Msg], Awaitable[None]], *, queue: str = ""
+    ) -> Subscription:
+        """Subscribe with a callback."""
+        # The library's own annotation leaves a type parameter open.
+        return await self.subscribe(subject, queue=queue, cb=take)  # pyright: ignore[reportUnknownMemberType]
+
+    @property
+    def server_version(self) -> str:
+        """The version that the server told in its greeting."""
+        return str(self._server_info.get("version", ""))
