@@ -1,0 +1,151 @@
+"""`vaultlayer run`."""
+
+import os
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vaultlayer import gpu as gpus
+from vaultlayer.errors import FlagError
+from vaultlayer.events import Budget
+from vaultlayer.settings import Home, Settings, find_home
+from vaultlayer_cli import exit_codes
+from vaultlayer_cli.attend import attend
+from vaultlayer_cli.broker import ensure_broker
+from vaultlayer_cli.config_file import config_text, settings_or_none, write_config
+from vaultlayer_cli.connect import run_async, session
+from vaultlayer_cli.environment import gather_env
+from vaultlayer_cli.options import AsJson
+from vaultlayer_cli.providers import check_providers
+from vaultlayer_cli.script import check_command
+from vaultlayer_cli.submit import Wish, check_outputs, check_resume_args, submit
+from vaultlayer_cli.terminal import print_json, say
+from vaultlayer_cli.units import duration_text, parse_duration, size_text
+from vaultlayer_cli.workdir import Workdir, scan
+
+MB = 1_000_000
+
+
+def run(  # noqa: PLR0917  typer calls it by name
+    command: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[--] CMD [ARGS]...",
+            help="What to run; all that follows its first word belongs to it.",
+            show_default=False,
+        ),
+    ] = None,
+    gpu: Annotated[str, typer.Option(metavar="NAME[:N]", help="GPU, such as A100_40:2.")] = "",
+    env: Annotated[
+        list[str] | None,
+        typer.Option(metavar="K=V|K", help="A variable; K alone takes the value from here."),
+    ] = None,
+    env_file: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="Variables from a dotenv file.")
+    ] = None,
+    name: Annotated[str, typer.Option(metavar="NAME", help="A name to call the job by.")] = "",
+    provider: Annotated[
+        list[str] | None, typer.Option(metavar="P", help="Only on this provider; may be repeated.")
+    ] = None,
+    image: Annotated[str, typer.Option(metavar="IMAGE", help="Container image.")] = "",
+    output: Annotated[
+        list[str] | None,
+        typer.Option(metavar="DIR", help="Keep this directory too, also outside the working one."),
+    ] = None,
+    resume_args: Annotated[
+        str,
+        typer.Option(metavar="ARGS", help="Added on a restart, such as '--resume {latest}'."),
+    ] = "",
+    no_hooks: Annotated[
+        bool, typer.Option("--no-hooks", help="Leave the script's interpreter alone.")
+    ] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Submit, print the job's id, and return.")
+    ] = False,
+    max_cost: Annotated[
+        float | None, typer.Option(metavar="USD", help="Cap over all machines of the job.")
+    ] = None,
+    max_price: Annotated[
+        float | None, typer.Option(metavar="USD", help="Cap per machine and hour.")
+    ] = None,
+    restarts: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Start a script that failed by itself again.")
+    ] = 0,
+    deadline: Annotated[
+        str, typer.Option(metavar="TIME", help="Give up after so long, such as 2h30m.")
+    ] = "",
+    as_json: AsJson = False,
+) -> int:
+    """Run a command as a job that survives its machine.
+
+    The working directory is sent with it, without what .gitignore and .vaultlayerignore name. The script's
+    output comes to stdout, what happens to the job to stderr. Ctrl-C detaches; the job goes on. The exit
+    status is the script's own.
+    """
+    home = find_home()
+    settings = settings_or_none(home)
+    wish = Wish(
+        command=list(command or []),
+        name=name,
+        gpu=gpus.parse(gpu) if gpu else gpus.GpuNeed(),
+        providers=check_providers(provider or [], settings),
+        image=image,
+        outputs=check_outputs(output or [], Path.cwd()),
+        resume_args=check_resume_args(resume_args),
+        hooks=not no_hooks,
+        env=gather_env(env_file or [], env or [], os.environ),
+        budget=Budget(
+            max_cost_usd=_positive(max_cost, "--max-cost"),
+            max_price_usd_h=_positive(max_price, "--max-price"),
+            deadline_s=parse_duration(deadline, "--deadline") if deadline else None,
+            user_restarts=restarts,
+        ),
+    )
+    max_b = (settings or Settings()).run.workdir_max_mb * MB
+    workdir = scan(Path.cwd(), max_b=max_b, home=home)
+    check_command(wish.command, workdir)
+    return run_async(
+        _submit_and_attend, home, settings, wish, workdir, detach=detach, as_json=as_json
+    )
+
+
+def _positive(value: float | None, flag: str) -> float | None:
+    if value is not None and value <= 0:
+        raise FlagError(f"{flag} {value:g}: it must be above zero", mend=f"{flag} 5")
+    return value
+
+
+async def _submit_and_attend(
+    home: Home,
+    settings: Settings | None,
+    wish: Wish,
+    workdir: Workdir,
+    *,
+    detach: bool,
+    as_json: bool,
+) -> int:
+    def tell(text: str) -> None:
+        if not as_json:
+            say(text)
+
+    if settings is None:
+        path = write_config(home, config_text())
+        settings = Settings()
+        tell(f"first use on this machine: wrote {path}")
+    began_s = time.monotonic()
+    if await ensure_broker(home, is_local=not settings.bus.urls):
+        tell(f"started the broker on this machine in {duration_text(time.monotonic() - began_s)}")
+    async with session(home) as opened:
+        prepared = await submit(opened.bus, wish, workdir, os.environ)
+        if as_json:
+            print_json({"type": "job", "job": prepared.job, "name": wish.name})
+        code = prepared.code
+        tell(f"job {prepared.job}: sent {code.files} files, {size_text(code.size_b)}")
+        if detach:
+            tell(f"follow it: vaultlayer watch {prepared.job}")
+            if not as_json:
+                typer.echo(prepared.job)
+            return exit_codes.OK
+        return await attend(opened.bus, prepared.job, as_json=as_json)

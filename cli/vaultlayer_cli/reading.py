@@ -1,0 +1,154 @@
+"""What a reader of a job has seen so far: pure bookkeeping, so that nothing is shown twice or left out."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from vaultlayer import events as ev
+from vaultlayer.fold import fold
+from vaultlayer.job import Job
+from vaultlayer.messages import StoredEvent, StoredLog
+
+
+class Happened(msgspec.Struct, frozen=True, kw_only=True):
+    """One new log entry; `event` is None for a kind that this version does not know."""
+
+    seq: int
+    kind: str
+    body: msgspec.Raw
+    event: ev.Event | None
+
+    @property
+    def at(self) -> float:
+        """When it was written, for people."""
+        return self.event.at if self.event is not None else 0.0
+
+
+class Printed(msgspec.Struct, frozen=True, kw_only=True):
+    """New output of the script; `missing_b` bytes before it are stored nowhere."""
+
+    attempt: int
+    offset: int
+    text: str
+    at: float = 0.0
+    missing_b: int = 0
+
+
+@dataclass
+class EventReader:
+    """Takes pages of entries in any overlap and gives each entry once, in order."""
+
+    seq: int = 0
+    job: Job | None = None
+    """The fold of all that was taken."""
+
+    def take(self, page: Iterable[StoredEvent]) -> list[Happened]:
+        """Give what is new in a page."""
+        fresh: list[Happened] = []
+        for stored in page:
+            if stored.seq <= self.seq:
+                continue
+            self.seq = stored.seq
+            event = ev.decode(stored.kind, bytes(stored.body))
+            if event is not None:
+                self.job = fold(self.job, event, stored.seq)
+            fresh.append(Happened(seq=stored.seq, kind=stored.kind, body=stored.body, event=event))
+        return fresh
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the job has its outcome."""
+        return self.job is not None and bool(self.job.outcome)
+
+
+@dataclass
+class LogReader:
+    """Takes stored chunks, perhaps doubled or overlapping, and gives each byte once."""
+
+    seq: int = 0
+    is_late: bool = False
+    """The reader began in the middle on purpose: what came before is not missing."""
+    _ends: dict[tuple[int, str], int] = field(default_factory=dict[tuple[int, str], int])
+
+    def take(self, page: Iterable[StoredLog]) -> list[Printed]:
+        """Give what is new in a page, in stored order."""
+        fresh: list[Printed] = []
+        for stored in page:
+            if stored.seq <= self.seq:
+                continue
+            self.seq = stored.seq
+            if printed := self._new_part(stored):
+                fresh.append(printed)
+        return fresh
+
+    def _new_part(self, stored: StoredLog) -> Printed | None:
+        """Cut off what was seen; offsets count bytes of the text's UTF-8."""
+        chunk, of = stored.chunk, (stored.attempt, stored.chunk.incarnation)
+        data = chunk.text.encode()
+        known = self._ends.get(of, chunk.offset if self.is_late else 0)
+        end = chunk.offset + len(data)
+        if end <= known:
+            return None
+        self._ends[of] = end
+        text = chunk.text
+        if chunk.offset < known:
+            text = data[known - chunk.offset :].decode(errors="replace")
+        return Printed(
+            attempt=stored.attempt,
+            offset=max(known, chunk.offset),
+            text=text,
+            at=chunk.at,
+            missing_b=max(0, chunk.offset - known),
+        )
+
+
+@dataclass
+class Lines:
+    """Cuts a stream of text into whole lines; what a carriage return overwrites is dropped."""
+
+    _rest: str = ""
+
+    @property
+    def partial(self) -> str:
+        """The line that is not ended yet, as it would stand on a screen now."""
+        return self._rest.rstrip("\r")
+
+    def feed(self, text: str) -> list[str]:
+        """Give the lines that `text` completes."""
+        *whole, rest = (self._rest + text).split("\n")
+        bare = rest.rstrip("\r")
+        self._rest = _shown(rest) + ("\r" if rest != bare else "")
+        return [_shown(line) for line in whole]
+
+    def flush(self) -> list[str]:
+        """Give what is left as a line of its own."""
+        rest, self._rest = self.partial, ""
+        return [rest] if rest else []
+
+
+def _shown(line: str) -> str:
+    """Give what stands on a screen after a line's carriage returns."""
+    return line.rstrip("\r").rpartition("\r")[2]
+
+
+def tail(printed: Sequence[Printed], most: int) -> list[Printed]:
+    """Give the last `most` lines of what was printed."""
+    kept: list[Printed] = []
+    room = most
+    for one in reversed(printed):
+        if room <= 0:
+            break
+        lines = re.findall(r"[^\n]*\n|[^\n]+", one.text)
+        chosen = lines[-room:]
+        room -= sum(1 for line in chosen if line.endswith("\n"))
+        dropped_b = len("".join(lines[: len(lines) - len(chosen)]).encode())
+        missing_b = 0 if dropped_b else one.missing_b
+        kept.append(
+            msgspec.structs.replace(
+                one, text="".join(chosen), offset=one.offset + dropped_b, missing_b=missing_b
+            )
+        )
+    kept.reverse()
+    return kept
