@@ -25,7 +25,7 @@ MARK = "VAULTLAYER_SCRIPT"
 READ_B = 64 * 1024
 KILL_S = 5.0
 LAUNCH = Path(__file__).with_name("launch.py")
-_GUARD = 'read -r _; kill -KILL -- "-$1" 2>/dev/null'
+_GUARD = 'read -r _; kill -KILL "-$1" 2>/dev/null'
 
 
 class Ending(msgspec.Struct, frozen=True):
