@@ -245,7 +245,7 @@ class NatsBus:
         is not seen. Whoever must not miss anything reads the log again after `on_reconnect`.
         """
         async with self.connection.listen(subject) as messages:
-            yield _incoming(messages)
+            yield _Incoming(messages)
 
     # What lies behind -----------------------------------------------------------------------------
 
@@ -272,12 +272,19 @@ class NatsBus:
         await self.connection.close()
 
 
-async def _incoming(messages: MemoryObjectReceiveStream[Msg]) -> AsyncGenerator[Incoming]:
-    async for message in messages:
+class _Incoming:
+    """Iterates over live messages; an iteration that was cancelled may be taken up again."""
+
+    def __init__(self, messages: MemoryObjectReceiveStream[Msg]) -> None:
+        self._messages = messages
+
+    def __aiter__(self) -> AsyncIterator[Incoming]:
+        return self
+
+    async def __anext__(self) -> Incoming:
+        message = await anext(self._messages)
         seq = header_of(message, "Nats-Sequence")
-        yield Incoming(
-            subject=message.subject, payload=message.data, seq=int(seq) if seq.isdigit() else 0
-        )
+        return Incoming(message.subject, message.data, int(seq) if seq.isdigit() else 0)
 
 
 def _read(answer: Msg, reply: type[T]) -> T:
