@@ -51,7 +51,7 @@ class MemoryLog:
             self._delayed.append((event, after))
         if fault in {Fault.DELAYED, Fault.NOT_STORED}:
             raise _unknown()
-        seq = self._store(event, after)
+        seq = self.store(event, after=after)
         if fault is Fault.ACK_LOST:
             raise _unknown()
         return seq
@@ -61,16 +61,17 @@ class MemoryLog:
         stored = 0
         for event, after in self._delayed:
             try:
-                self._store(event, after)
+                self.store(event, after=after)
             except AppendConflictError:
                 continue
             stored += 1
         self._delayed.clear()
         return stored
 
-    def _store(self, event: Event, after: int) -> int:
+    def store(self, event: Event, *, after: int) -> int:
+        """Store as another process would, at once and without faults; raises AppendConflictError."""
         job = JobId(event.job)
-        mine = self._by_job.setdefault(job, [])
+        mine = self._by_job.get(job, [])
         newest = mine[-1].seq if mine else 0
         if newest != after:
             raise AppendConflictError(
@@ -78,9 +79,13 @@ class MemoryLog:
                 why=f"wrong last sequence: {newest}",
                 retryable=True,
             )
-        entry = Entry(len(self.entries) + 1, subjects.event(job, kind_of(event)), encode(event))
+        return self.store_bytes(job, kind_of(event), encode(event))
+
+    def store_bytes(self, job: JobId, kind: str, payload: bytes) -> int:
+        """Store an entry of any kind and content, such as one of a later version."""
+        entry = Entry(len(self.entries) + 1, subjects.event(job, kind), payload)
         self.entries.append(entry)
-        mine.append(entry)
+        self._by_job.setdefault(job, []).append(entry)
         for queue in self._queues.values():
             queue.put(job, entry.seq)
         return entry.seq
