@@ -138,10 +138,16 @@ class Agent:
             timeout_s=timeout_s,
         )
 
-    async def beat_for_ever(self, every_s: float) -> None:
-        while True:
-            await self.beat(active=True)
-            await anyio.sleep(every_s)
+    async def beat_to_all(self, watchdogs: int) -> list[Grant]:
+        """Send the next beat and give every watchdog's answer."""
+        self.beats += 1
+        return await self.bus.gather(
+            subjects.agent(self.job, self.number, "beat"),
+            Beat(incarnation=self.incarnation, number=self.beats),
+            Grant,
+            wait_s=2.0,
+            most=watchdogs,
+        )
 
 
 @dataclass
