@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import anyio
 import msgspec
 
 from vaultlayer.driver import (
@@ -24,7 +25,9 @@ class Cloud:
         self.machines: dict[str, Instance] = {}
         self.calls: list[str] = []
         self.fault = ""
-        """What the next create does: `refused`, `lost answer`, `lost request`, `defect`."""
+        """What the next create does: `refused`, `lost answer`, `lost request`, `defect`, `slow`."""
+        self.go_on = anyio.Event()
+        """Ends a slow create."""
         self.unlisted: set[str] = set()
         """Machines that listings do not show yet."""
         self.keys: list[str] = []
@@ -74,6 +77,8 @@ class CloudDriver:
         if fault == "lost request":
             raise AmbiguousCreateError("the answer was lost")
         made = self._cloud.add(order.name)
+        if fault == "slow":
+            await self._cloud.go_on.wait()
         if fault == "lost answer":
             raise AmbiguousCreateError("the answer was lost")
         if fault == "defect":

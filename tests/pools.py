@@ -53,8 +53,14 @@ class World:
     provider: str = "local"
     options: dict[str, object] = field(default_factory=dict[str, object])
     vault_failures: int = 0
-    """How many requests for an enrol credential the vault still refuses."""
+    """How many requests the vault still refuses."""
     made: int = 0
+
+    def ask_vault(self) -> None:
+        """Count a request, or refuse it."""
+        if self.vault_failures:
+            self.vault_failures -= 1
+            raise SealError("the vault is locked", retryable=True)
 
     @property
     def home(self) -> Home:
@@ -159,12 +165,11 @@ async def running_world(
         world = World(server=server, bus=bus, ledger=ledger, path=path, provider=provider)
 
         async def enrol(_subject: str, _payload: bytes) -> EnrolCredential:
-            if world.vault_failures:
-                world.vault_failures -= 1
-                raise SealError("the vault is locked", retryable=True)
+            world.ask_vault()
             return EnrolCredential(user_jwt="jwt", seed="seed")
 
         async def keys(_subject: str, payload: bytes) -> Sealed:
+            world.ask_vault()
             request = msgspec.json.decode(payload, type=ProviderSecretsRequest)
             plain = msgspec.json.encode(
                 ProviderSecrets(values={"api_key": f"of-{request.provider}"})

@@ -107,7 +107,10 @@ async def test_the_agent_dies_with_its_first_process_without_any_driver(
     await driver.create(order_of())
     pids = await wild_pids(state_of(tmp_path))
     send(first_of(tmp_path, NAME), signal.SIGKILL)
-    await until(lambda: "agent" not in living(pids))
+    try:
+        await until(lambda: "agent" not in living(pids))
+    finally:
+        send(pids["bare"], signal.SIGKILL)
 
 
 async def test_a_look_at_an_instance_without_its_first_process_ends_the_rest(

@@ -6,8 +6,8 @@ from pathlib import Path
 import anyio
 import pytest
 
-from clouds import Cloud
-from pools import World, running_world
+from clouds import Cloud, CloudDriver
+from pools import World, context_of, running_world
 from servers import NatsServer
 from standin import until
 from vaultlayer import events as ev
@@ -15,6 +15,7 @@ from vaultlayer import subjects
 from vaultlayer.ids import JobId
 from vaultlayer.job import End, Phase
 from vaultlayer.messages import AbsentReply, TerminateRequest
+from vaultlayer_actors.provider_pool.watch import Watch
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio]
 
@@ -55,6 +56,43 @@ async def test_a_driver_gets_its_keys_from_the_vault_and_is_closed(
         await world.wait_for(await world.order(), "instance")
     assert cloud.keys == ["of-cloud"]
     assert cloud.calls[-1] == "close"
+
+
+async def test_orders_from_before_the_driver_had_its_keys_are_carried_out(
+    world: World, cloud: Cloud
+) -> None:
+    world.vault_failures = 3
+    job = await world.order()
+    async with world.pool():
+        attempt = await world.wait_for(job, "instance")
+    assert attempt.instance == "i-1"
+    assert cloud.keys == ["of-cloud"]
+
+
+async def test_a_machine_that_came_after_the_log_had_another_is_ended_by_its_maker(
+    world: World, cloud: Cloud
+) -> None:
+    cloud.fault = "slow"
+    async with world.pool():
+        job = await world.order()
+        await until(lambda: "i-1" in cloud.machines)
+        await world.put(job, ev.Created(attempt=1, instance="i-other"))
+        cloud.go_on.set()
+        await until(lambda: "terminate i-1" in cloud.calls)
+    assert (await world.attempt(job)).instance == "i-other"
+
+
+async def test_a_watch_takes_up_what_it_never_heard_of(world: World, cloud: Cloud) -> None:
+    job = await world.order()
+    made = cloud.add(name_of(job))
+    await world.put(job, ev.Created(attempt=1, instance=made.instance))
+    context = context_of(world, world.bus, "provider_pool-deaf")
+    watch = Watch(context, CloudDriver(cloud))
+    await watch.poll()
+    assert (await world.attempt(job)).is_live
+    del cloud.machines[made.instance]
+    await watch.poll()
+    assert (await world.attempt(job)).end is End.LOST
 
 
 @pytest.mark.parametrize("fault", ["lost answer", "defect"])
