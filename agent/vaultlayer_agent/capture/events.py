@@ -168,7 +168,8 @@ class HookServer:
         self, listener: anyio.abc.Listener[anyio.abc.SocketStream], group: anyio.abc.TaskGroup
     ) -> None:
         group.cancel_scope.cancel()
-        await listener.aclose()
         self._send.close()
         self._receive.close()
         self._path.unlink(missing_ok=True)
+        with anyio.CancelScope(shield=True):
+            await listener.aclose()

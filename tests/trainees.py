@@ -1,0 +1,198 @@
+"""Runs a training script under hooks and capture as the agent does, without broker and bucket.
+
+What a cut holds is copied away at once, as an upload would; a restart puts it into an empty directory.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import anyio
+import msgspec
+
+from vaultlayer_agent.capture import Capture, Cut, HookEvent, HookServer, hook_path
+
+JOBS = Path(__file__).parent / "jobs"
+LIMIT_S = 90
+
+
+class Saved(msgspec.Struct):
+    """A cut after its upload: a directory with its files, and what is needed to put them back."""
+
+    cut: Cut
+    directory: Path
+
+    @property
+    def names(self) -> set[str]:
+        return {file.name for file in self.cut.files}
+
+
+class Run(msgspec.Struct):
+    """What came of one process."""
+
+    status: int
+    output: str
+    events: list[HookEvent]
+    saved: list[Saved]
+    final: Saved | None = None
+
+    @property
+    def digest(self) -> str:
+        return next(
+            line.split()[1] for line in self.output.splitlines() if line.startswith("digest ")
+        )
+
+    def told(self, kind: str) -> list[HookEvent]:
+        return [event for event in self.events if event.kind == kind]
+
+
+class Trainee:
+    """One job whose attempts each get a directory of their own at the same path."""
+
+    def __init__(self, top: Path, script: str, *words: str, packages: str = "") -> None:
+        self.top = top
+        self.work = top / "work"
+        self.command = [sys.executable, str(JOBS / script), *words]
+        self._packages = packages
+        self._saves = 0
+
+    def env(self, **more: str) -> dict[str, str]:
+        keep = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        pinned = {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "1", "HF_HUB_OFFLINE": "1"}
+        return {**keep, **pinned, "PYTHONPATH": self._packages, **more}
+
+    def run_bare(self) -> Run:
+        """Run to the end without hooks and capture, in an empty directory."""
+        self._empty()
+        done = subprocess.run(
+            self.command,
+            cwd=self.work,
+            env=self.env(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=LIMIT_S,
+            check=False,
+        )
+        return Run(done.returncode, done.stdout, [], [])
+
+    async def run(
+        self,
+        *,
+        resume: Saved | None = None,
+        kill: Callable[[HookEvent], bool] = lambda _: False,
+        save: Callable[[HookEvent], bool] = lambda _: False,
+        hooks: bool = True,
+    ) -> Run:
+        """Run one attempt.
+
+        Args:
+            resume: what is put in place first; None for the first attempt.
+            kill: asked at each event whether the whole thing dies now.
+            save: asked at each event whether to ask the script for a save.
+            hooks: whether the hooks are loaded.
+        """
+        self._empty()
+        if resume is not None:
+            restore(resume, self.work)
+        capture = Capture(places={"work": self.work}, code=None, staging=self.top / "staging")
+        capture.set_aside()
+        run = Run(0, "", [], [])
+        output = self.top / "output"
+        with anyio.fail_after(LIMIT_S):
+            async with (
+                HookServer(self.top / "hooks.sock") as server,
+                anyio.create_task_group() as group,
+            ):
+                with output.open("wb") as sink:
+                    process = subprocess.Popen(
+                        self.command,
+                        cwd=self.work,
+                        env=self._hooked(resume is not None) if hooks else self.env(),
+                        stdout=sink,
+                        stderr=subprocess.STDOUT,
+                    )
+                try:
+                    group.start_soon(self._collect, capture, run)
+                    group.start_soon(_listen, server, capture, run, process, kill, save)
+                    run.status = await anyio.to_thread.run_sync(process.wait)
+                finally:
+                    process.kill()
+                    process.wait()
+                group.cancel_scope.cancel()
+        run.output = output.read_text()
+        if run.status == 0:
+            run.final = self._upload(capture, await capture.final())
+        return run
+
+    def _hooked(self, resumed: bool) -> dict[str, str]:
+        path = f"{hook_path()}{os.pathsep}{self._packages}" if self._packages else str(hook_path())
+        more = {"VAULTLAYER_RESUME": "1"} if resumed else {}
+        return self.env(**more) | {
+            "PYTHONPATH": path,
+            "VAULTLAYER_EVENTS": str(self.top / "hooks.sock"),
+        }
+
+    async def _collect(self, capture: Capture, run: Run) -> None:
+        async for cut in capture.cuts():
+            run.saved.append(self._upload(capture, cut))
+
+    def _upload(self, capture: Capture, cut: Cut) -> Saved:
+        self._saves += 1
+        directory = self.top / "bucket" / str(self._saves)
+        for file in cut.files:
+            target = directory / file.name
+            if file.kind == "file":
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file.path, target)
+        capture.release(cut)
+        return Saved(cut, directory)
+
+    def _empty(self) -> None:
+        shutil.rmtree(self.work, ignore_errors=True)
+        self.work.mkdir(parents=True)
+
+
+async def _listen(
+    server: HookServer,
+    capture: Capture,
+    run: Run,
+    process: "subprocess.Popen[bytes]",
+    kill: Callable[[HookEvent], bool],
+    save: Callable[[HookEvent], bool],
+) -> None:
+    async for event in server:
+        run.events.append(event)
+        if kill(event):
+            process.send_signal(signal.SIGKILL)
+        if save(event):
+            await server.tell("save")
+        capture.heard(event)
+
+
+def restore(saved: Saved, work: Path) -> None:
+    """Put a cut's files back, with their modification times; directories get theirs last."""
+    for file in saved.cut.files:
+        target = work / file.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if file.kind == "symlink":
+            target.symlink_to(file.target)
+        elif file.kind == "file":
+            shutil.copyfile(saved.directory / file.name, target)
+            target.chmod(file.mode)
+            os.utime(target, ns=(file.mtime_ns, file.mtime_ns))
+        else:
+            target.mkdir(exist_ok=True)
+    for file in saved.cut.files:
+        if file.kind == "dir":
+            os.utime(work / file.name, ns=(file.mtime_ns, file.mtime_ns))
+
+
+def history_of(work: Path) -> list[dict[str, float]]:
+    """Give the Trainer's log without its last entry, which holds running times."""
+    return json.loads((work / "history.json").read_text())[:-1]
