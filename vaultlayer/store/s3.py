@@ -197,6 +197,8 @@ class S3Store:
             raise StoreUnreachableError(
                 what, why=f"{endpoint} did not answer within {allowed_s:.0f} s", retryable=True
             ) from error
+        except ValueError as error:
+            raise StoreError(what, why="that is no key") from error
         except FileNotFoundError as error:
             raise fault_of(
                 str(error), kind=type(error).__name__, what=what, endpoint=endpoint
