@@ -23,7 +23,7 @@ def view_for(*, as_json: bool) -> AbstractContextManager[View]:
         from vaultlayer_cli.live import LiveView  # noqa: PLC0415  rich only where there is a screen
 
         return LiveView()
-    return contextlib.nullcontext(PlainView())
+    return contextlib.closing(PlainView())
 
 
 async def attend(bus: Bus, job: JobId, *, as_json: bool, lines: int | None = None) -> int:

@@ -233,9 +233,9 @@ async def all_checks(home: Home, tell: Callable[[Check], None]) -> bool:
     config, settings = check_config(home)
     note(config)
     if settings is not None and not settings.bus.urls:
-        note(check_program("nats-server", "VAULTLAYER_NATS_SERVER", "--version"))
+        note(check_program("nats-server", "NATS_SERVER_BIN", "--version"))
     if settings is not None and not settings.store.endpoint:
-        note(check_program("weed", "VAULTLAYER_WEED", "version"))
+        note(check_program("weed", "WEED_BIN", "version"))
     if settings is not None:
         broker = await _guarded("broker", lambda: check_broker(home))
         note(broker)

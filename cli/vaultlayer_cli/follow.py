@@ -74,6 +74,7 @@ class Follower:
     _is_away: bool = False
     _over: anyio.Event = field(default_factory=anyio.Event)
     _poke: anyio.Event = field(default_factory=anyio.Event)
+    _logs_lock: anyio.Lock = field(default_factory=anyio.Lock)
 
     async def replay(self, lines: int | None = None) -> None:
         """Show what is stored: all entries with the output between them, of which the last `lines`.
@@ -160,7 +161,11 @@ class Follower:
     async def _watch_events(self) -> None:
         while True:
             poke = self._poke
-            for entry in await self._patiently(self.read_events):
+            entries = await self._patiently(self.read_events)
+            if entries:
+                # What the script had said by then stands before what happened to it.
+                await self._show_logs()
+            for entry in entries:
                 self.view.happened(entry)
             if self.events.is_over:
                 self._over.set()
@@ -171,13 +176,17 @@ class Follower:
     async def _watch_logs(self) -> None:
         while True:
             was_over = self._over.is_set()
-            for output in await self._patiently(self.read_logs):
-                self.view.printed(output)
+            await self._show_logs()
             if was_over:
                 return
             with anyio.move_on_after(LOGS_LOOK_S):
                 await self._over.wait()
                 await anyio.sleep(LOGS_LOOK_S)
+
+    async def _show_logs(self) -> None:
+        async with self._logs_lock:
+            for output in await self._patiently(self.read_logs):
+                self.view.printed(output)
 
     async def _patiently(self, read: Callable[[], Awaitable[list[T]]]) -> list[T]:
         """Read, and wait out a broker that is away: the job needs neither it nor us."""

@@ -1,5 +1,6 @@
 """The live view on a screen: output and events scroll above, one status bar stays below."""
 
+import re
 import sys
 import time
 from types import TracebackType
@@ -15,8 +16,8 @@ from vaultlayer.fold import fold
 from vaultlayer.job import Job, spent_usd
 from vaultlayer.messages import Progress
 from vaultlayer_cli.events_text import QUIET, style_of
-from vaultlayer_cli.reading import Happened, Lines, Printed
-from vaultlayer_cli.render import counted, entry_text, missing_text
+from vaultlayer_cli.reading import AGENT, Happened, Lines, Printed, is_echo
+from vaultlayer_cli.render import agent_text, counted, entry_text, missing_text
 from vaultlayer_cli.terminal import STATUS_STYLES, mark
 from vaultlayer_cli.units import duration_text, usd_text
 
@@ -33,6 +34,7 @@ class LiveView:
         self._console = console or Console(file=sys.stdout, highlight=False, markup=False)
         self._mark = mark(sys.stdout)
         self._lines = Lines()
+        self._output_attempt = 0
         self._job: Job | None = None
         self._progress: Progress | None = None
         self._progress_attempt = 0
@@ -58,8 +60,7 @@ class LiveView:
         trace: TracebackType | None,
     ) -> None:
         """Give it back, with what was left of the last line."""
-        for line in self._lines.flush():
-            self._print(Text.from_ansi(line))
+        self._flush()
         self._live.stop()
 
     def happened(self, entry: Happened) -> None:
@@ -76,7 +77,17 @@ class LiveView:
         """Output of the script."""
         if output.missing_b:
             self.told(missing_text(output))
+        if output.attempt != self._output_attempt:
+            self._flush()
+            self._output_attempt = output.attempt
         for line in self._lines.feed(output.text):
+            if not line.startswith(AGENT):
+                self._print(Text.from_ansi(line))
+            elif not is_echo(line):
+                self._say(agent_text(line.removeprefix(AGENT)), "dim")
+
+    def _flush(self) -> None:
+        for line in self._lines.flush():
             self._print(Text.from_ansi(line))
 
     def progressed(self, attempt: int, progress: Progress) -> None:
@@ -90,7 +101,13 @@ class LiveView:
         self._say(text, "yellow")
 
     def _say(self, text: str, style: str) -> None:
-        self._print(Text.assemble((f"{self._mark} ", "cyan"), (text, style)))
+        time_, gap, words = split_time(text)
+        row = Table.grid()
+        row.add_column(no_wrap=True)
+        row.add_column(overflow="fold")
+        head = Text.assemble((f"{self._mark} ", "cyan"), (time_ + gap, "dim"))
+        row.add_row(head, Text(words, style))
+        self._console.print(row)
 
     def _print(self, line: Text) -> None:
         self._console.print(line, soft_wrap=True)
@@ -112,16 +129,23 @@ class LiveView:
         return Group(*rows)
 
 
+def split_time(text: str) -> tuple[str, str, str]:
+    """Give the time of an entry's line, the gap behind it, and its words; no time: only words."""
+    found = re.match(r"( *\+\S+(?: \d\d[msh])?|       )(  )(.*)", text, re.DOTALL)
+    return (found[1], found[2], found[3]) if found else ("", "", text)
+
+
 def job_line(job: Job, now_s: float) -> Text:
-    """Give the line of the job: id, state, attempt, provider, tier, checkpoints, cost, time."""
-    attempt = job.active_attempt or job.newest
+    """Give the line of the job: id, state, age, newest attempt, provider, tier, checkpoints, cost."""
     style = STATUS_STYLES.get(job.status, "")
-    parts: list[tuple[str, str]] = [(job.status, f"{style} bold")]
-    if attempt is not None:
-        parts.append((f"attempt {attempt.number} on {attempt.provider}", ""))
+    parts: list[tuple[str, str]] = [
+        (job.status, f"{style} bold"),
+        (duration_text(now_s - job.submitted_at), ""),
+    ]
     newest = job.newest
-    if newest is not None and attempt is not None and newest.number > attempt.number:
-        parts.append((f"attempt {newest.number} {newest.phase.value}", "yellow"))
+    if newest is not None:
+        phase = "" if newest.number == job.active else f" {newest.phase.value}"
+        parts.append((f"attempt {newest.number}{phase} on {newest.provider}", ""))
     if job.tier:
         parts.append((f"tier {job.tier}", ""))
     head = job.head
@@ -132,7 +156,6 @@ def job_line(job: Job, now_s: float) -> Text:
     spent = spent_usd(job, now_s)
     if spent:
         parts.append((usd_text(spent), ""))
-    parts.append((duration_text(now_s - job.submitted_at), "dim"))
     line = Text(no_wrap=True, overflow="ellipsis")
     line.append(f" {job.job} ", "bold")
     for number, (text, look) in enumerate(parts):
@@ -154,8 +177,12 @@ def progress_line(progress: Progress, age_s: float, width: int) -> RenderableTyp
         if progress.steps and progress.step is not None:
             left = max(0, progress.steps - progress.step) / progress.rate
             words.append(f"{duration_text(left)} left")
-    if progress.detail or (progress.stage and not words):
-        words.append(progress.detail or progress.stage)
+    if progress.detail:
+        words.append(progress.detail)
+    elif progress.stage and progress.stage != "active":
+        words.append(progress.stage)
+    if not words:
+        return Text("")
     if age_s > STALE_S:
         words.append(f"{duration_text(age_s)} old")
     text = Text(" · ".join(words), no_wrap=True, overflow="ellipsis")

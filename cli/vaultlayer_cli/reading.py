@@ -104,6 +104,48 @@ class LogReader:
         )
 
 
+AGENT = "[vaultlayer] "
+"""How lines begin that the agent puts between those of the script."""
+
+
+_ECHO = re.compile(
+    r"(\[vaultlayer\] )?(attempt \d+ (on|starts|goes on)\b|checkpoint \d+ .*is safe|tier [A-E]:)"
+)
+
+
+def is_echo(line: str) -> bool:
+    """Tell whether a line of the agent's only says what the job's log says too."""
+    return bool(_ECHO.match(line))
+
+
+@dataclass
+class Voices:
+    """Tells the agent's own lines from the script's output, which is given on exactly as it was."""
+
+    _held: str = ""
+    _at_line_start: bool = True
+
+    def feed(self, text: str) -> list[tuple[bool, str]]:
+        """Give (whether it is the agent's, text): the agent's by whole lines, without mark and newline."""
+        parts: list[tuple[bool, str]] = []
+        for piece in re.findall(r"[^\n]*\n|[^\n]+", self._held + text):
+            self._held = ""
+            begins = self._at_line_start
+            is_ours = begins and piece.startswith(AGENT)
+            is_whole = piece.endswith("\n")
+            if not is_whole and (is_ours or (begins and AGENT.startswith(piece))):
+                self._held = piece
+                break
+            self._at_line_start = is_whole
+            parts.append((True, piece.removeprefix(AGENT).rstrip()) if is_ours else (False, piece))
+        return parts
+
+    def flush(self) -> list[tuple[bool, str]]:
+        """Give what was held back because it could have become a line of the agent's."""
+        rest, self._held = self._held, ""
+        return [(False, rest)] if rest else []
+
+
 @dataclass
 class Lines:
     """Cuts a stream of text into whole lines; what a carriage return overwrites is dropped."""

@@ -10,7 +10,7 @@ from vaultlayer import events as ev
 from vaultlayer.job import Job, spent_usd
 from vaultlayer.messages import Progress
 from vaultlayer_cli.events_text import QUIET, event_text, style_of
-from vaultlayer_cli.reading import Happened, Printed
+from vaultlayer_cli.reading import Happened, Printed, Voices, is_echo
 from vaultlayer_cli.terminal import has_colour, paint, print_json, say
 from vaultlayer_cli.units import duration_text, size_text, usd_text
 
@@ -50,6 +50,7 @@ class PlainView:
     """The script's output on stdout exactly as it was; what we say, line by line on stderr."""
 
     def __init__(self) -> None:
+        self._voices: dict[int, Voices] = {}
         self._since = 0.0
         self._is_mid_line = False
         self._is_shared = _is_same_file(1, 2)
@@ -66,9 +67,18 @@ class PlainView:
         """Output of the script."""
         if output.missing_b:
             self.told(missing_text(output))
-        sys.stdout.write(output.text)
-        sys.stdout.flush()
-        self._is_mid_line = not output.text.endswith("\n")
+        voices = self._voices.setdefault(output.attempt, Voices())
+        for is_agent, text in voices.feed(output.text):
+            if not is_agent:
+                self._write(text)
+            elif not is_echo(text):
+                self._line(agent_text(text), "dim")
+
+    def close(self) -> None:
+        """Show what was held back."""
+        for voices in self._voices.values():
+            for _, text in voices.flush():
+                self._write(text)
 
     def progressed(self, attempt: int, progress: Progress) -> None:
         """Nothing: lines that stay are no place for what changes by the second."""
@@ -76,6 +86,11 @@ class PlainView:
     def told(self, text: str) -> None:
         """Something about the connection."""
         self._line(text, "yellow")
+
+    def _write(self, text: str) -> None:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+        self._is_mid_line = not text.endswith("\n")
 
     def _line(self, text: str, style: str) -> None:
         if self._is_mid_line and self._is_shared:
@@ -98,9 +113,17 @@ def entry_text(entry: Happened, since: float) -> str:
     return f"{elapsed_text(entry.at, since):>7}  {text}"
 
 
+def agent_text(text: str) -> str:
+    """Give a line of the agent's, in line with those of the log."""
+    return f"{'':>7}  {text}"
+
+
 def elapsed_text(at: float, since: float) -> str:
-    """Give `+3.2s` since the job's beginning."""
-    return f"+{duration_text(at - since)}" if since and at else ""
+    """Give `+13.2s` since the job's beginning."""
+    if not since or not at:
+        return ""
+    seconds = max(0.0, at - since)
+    return f"+{seconds:.1f}s" if seconds < 60 else f"+{duration_text(seconds)}"
 
 
 def missing_text(output: Printed) -> str:

@@ -17,6 +17,8 @@ class Column(msgspec.Struct, frozen=True):
     is_number: bool = False
     least: int = 0
     """Above zero: may be cut down to so many characters; the first such columns give way last."""
+    is_optional: bool = False
+    """Left out where there is no room; the last such column goes first."""
 
 
 def table_text(
@@ -40,7 +42,8 @@ def table_text(
     shown = [i for i in range(len(columns)) if any(row[i] for row in cells)] if cells else []
     shown = shown or list(range(len(columns)))
     widths = {i: max([len(columns[i].head), *(len(row[i]) for row in cells)]) for i in shown}
-    _narrow(columns, widths, width - len(GAP) * (len(shown) - 1))
+    _drop(columns, widths, width)
+    _narrow(columns, widths, width - len(GAP) * (len(widths) - 1))
     lines = [_line(columns, widths, [c.head for c in columns], ["bold"] * len(columns), colour)]
     for number, row in enumerate(cells):
         style = styles[number] if number < len(styles) else [""] * len(columns)
@@ -63,6 +66,15 @@ def pairs_text(pairs: Sequence[tuple[str, str]], *, colour: bool = False) -> str
     return "".join(
         f"{paint(name.ljust(most), 'bold', colour=colour)}{GAP}{value}\n" for name, value in told
     )
+
+
+def _drop(columns: Sequence[Column], widths: dict[int, int], width: int) -> None:
+    """Leave out optional columns, the last one first, until the rest can be made to fit."""
+    for i in [i for i in reversed(widths) if columns[i].is_optional]:
+        least = [min(size, columns[n].least or size) for n, size in widths.items()]
+        if sum(least) + len(GAP) * (len(widths) - 1) <= width:
+            return
+        del widths[i]
 
 
 def _narrow(columns: Sequence[Column], widths: dict[int, int], room: int) -> None:

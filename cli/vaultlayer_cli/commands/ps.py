@@ -11,22 +11,22 @@ from vaultlayer_cli.names import list_jobs
 from vaultlayer_cli.options import AsJson
 from vaultlayer_cli.table import Column, print_table
 from vaultlayer_cli.terminal import STATUS_STYLES, print_json, say
-from vaultlayer_cli.units import ago_text, duration_text, usd_text
+from vaultlayer_cli.units import duration_text, usd_text
 
 COLUMNS = (
     Column("JOB"),
     Column("NAME", least=4),
     Column("STATUS"),
     Column("GPU"),
-    Column("PROVIDER"),
+    Column("PROVIDER", is_optional=True),
     Column("ATT", is_number=True),
     Column("CKPT", is_number=True),
     Column("STEP", is_number=True),
-    Column("TIER"),
+    Column("TIER", is_optional=True),
     Column("COST", is_number=True),
-    Column("SUBMITTED"),
-    Column("TOOK", is_number=True),
-    Column("COMMAND", least=8),
+    Column("AGE", is_number=True),
+    Column("TOOK", is_number=True, is_optional=True),
+    Column("COMMAND", least=12),
 )
 
 
@@ -39,7 +39,8 @@ def ps(
 ) -> None:
     """List jobs, the newest first.
 
-    ATT counts the machines that a job has had, CKPT the checkpoints that can be restored.
+    ATT counts the machines that a job has had, CKPT the checkpoints that can be restored. AGE is the time
+    since it was submitted, TOOK how long one lasted that is over.
     """
     run_async(_ps, everything, most, as_json)
 
@@ -77,8 +78,8 @@ def cells(row: JobRow, now_s: float) -> list[str]:
         "" if row.step is None else str(row.step),
         row.tier,
         usd_text(row.cost_usd) if row.cost_usd else "",
-        ago_text(row.submitted_at, now_s),
-        duration_text((row.finished_at or now_s) - row.submitted_at),
+        duration_text(now_s - row.submitted_at),
+        duration_text(row.finished_at - row.submitted_at) if row.finished_at else "",
         " ".join(row.command),
     ]
 

@@ -5,6 +5,7 @@ import sys
 import time
 from typing import Any
 
+from vaultlayer.ids import Attempt, JobId, instance_name
 from vaultlayer.job import AttemptState, End, Job, Phase, spent_usd
 from vaultlayer_cli.connect import run_async, session
 from vaultlayer_cli.events_text import TIERS
@@ -25,8 +26,8 @@ COLUMNS = (
     Column("FROM", is_number=True),
     Column("TO", is_number=True),
     Column("COST", is_number=True),
-    Column("INSTANCE", least=8),
-    Column("WHY", least=12),
+    Column("INSTANCE", least=8, is_optional=True),
+    Column("WHY", least=24),
 )
 
 
@@ -110,6 +111,7 @@ def _checkpoints(job: Job, now_s: float) -> str:
 def cells(attempt: AttemptState, job: Job, now_s: float) -> list[str]:
     """Give the cells of one attempt."""
     end = attempt.ended_at or (job.finished_at or now_s)
+    tag = instance_name(JobId(job.job), Attempt(attempt.number))
     return [
         str(attempt.number),
         attempt.provider,
@@ -119,7 +121,7 @@ def cells(attempt: AttemptState, job: Job, now_s: float) -> list[str]:
         "" if attempt.resumed_step is None else str(attempt.resumed_step),
         "" if attempt.last_step is None else str(attempt.last_step),
         usd_text(attempt.cost_usd) if attempt.cost_usd else "",
-        attempt.instance,
+        "" if attempt.instance == tag else attempt.instance,
         attempt.end_reason,
     ]
 
