@@ -32,13 +32,17 @@ def test_a_replacement_is_timed_from_the_kill_of_the_one_before() -> None:
     assert (third.resumed_from_step, third.restore_s) == (30, 0.25)
 
 
+def test_the_last_step_is_the_newest_that_anybody_knows() -> None:
+    assert [row.last_step for row in rows(job(), {}, {1: 39, 3: 12})] == [39, 40]
+
+
 def test_an_attempt_that_never_ran_the_script_has_no_row() -> None:
     assert [row.attempt for row in rows(job(), {})] == [1, 3]
 
 
 def test_equal_digests_are_called_identical_and_two_missing_ones_are_not() -> None:
-    same = figures(job(), {}, bare="d", resumed="d", began_at=0.0, now_s=9.0)
+    same = figures(job(), {}, {}, bare="d", resumed="d", began_at=0.0, now_s=9.0)
     assert same.identical
-    none = figures(job(), {}, bare="", resumed="", began_at=0.0, now_s=9.0)
+    none = figures(job(), {}, {}, bare="", resumed="", began_at=0.0, now_s=9.0)
     assert not none.identical
-    assert not figures(job(), {}, bare="d", resumed="e", began_at=0.0, now_s=9.0).identical
+    assert not figures(job(), {}, {}, bare="d", resumed="e", began_at=0.0, now_s=9.0).identical

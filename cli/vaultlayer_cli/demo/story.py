@@ -37,16 +37,30 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     wall_s: float
 
 
-def rows(job: Job, killed_at: Mapping[int, float]) -> list[AttemptRow]:
+def rows(
+    job: Job, killed_at: Mapping[int, float], seen_step: Mapping[int, int] | None = None
+) -> list[AttemptRow]:
     """Give a row for each attempt that ran the script.
 
     Args:
         job: the folded job.
         killed_at: Unix seconds at which an attempt's machine was killed, by attempt.
+        seen_step: newest step that a watcher heard of, by attempt: a machine that dies between two
+            heartbeats takes its newest step with it, and the log need not know it.
     """
-    ran = [attempt for attempt in job.attempts.values() if attempt.started_at]
+    seen_step = seen_step or {}
+    ran = [
+        msgspec.structs.replace(a, last_step=_newest(a.last_step, seen_step.get(a.number)))
+        for a in job.attempts.values()
+        if a.started_at
+    ]
     befores: list[AttemptState | None] = [None, *ran]
     return [_row(attempt, before, killed_at) for attempt, before in zip(ran, befores, strict=False)]
+
+
+def _newest(logged: int | None, seen: int | None) -> int | None:
+    known = [step for step in (logged, seen) if step is not None]
+    return max(known, default=None)
 
 
 def _row(
@@ -78,6 +92,7 @@ def _since(start_at: float, end_at: float) -> float | None:
 def figures(
     job: Job,
     killed_at: Mapping[int, float],
+    seen_step: Mapping[int, int],
     *,
     bare: str,
     resumed: str,
@@ -90,7 +105,7 @@ def figures(
         digest_uninterrupted=bare,
         digest_resumed=resumed,
         identical=bool(bare) and bare == resumed,
-        attempts=rows(job, killed_at),
+        attempts=rows(job, killed_at, seen_step),
         cost_usd=round(spent_usd(job, now_s), 6),
         wall_s=round(now_s - began_at, 1),
     )
