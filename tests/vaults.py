@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,9 +31,10 @@ from vaultlayer.messages import (
 )
 from vaultlayer.messages.base import Done
 from vaultlayer.sealing import public_of, unseal
-from vaultlayer.settings import Home, Settings
+from vaultlayer.settings import Home, Settings, StoreSettings
 from vaultlayer_actors.context import ActorContext
 from vaultlayer_actors.credential_vault.actor import build
+from vaultlayer_actors.credential_vault.keys import KeyStore
 from vaultlayer_actors.local.servers import LocalServers, local_servers
 
 STREAMS = 4
@@ -210,12 +211,10 @@ class VaultWorld:
 
 
 @asynccontextmanager
-async def vault_world(
-    path: Path, settings: Settings, environ: Mapping[str, str] | None = None
-) -> AsyncGenerator[VaultWorld]:
+async def vault_world(path: Path, settings: Settings) -> AsyncGenerator[VaultWorld]:
     """Start the servers and make the streams; no vault runs yet."""
     home = Home(config=path, state=path)
-    async with local_servers(home, settings, environ=environ) as servers:
+    async with local_servers(home, settings) as servers:
         credential = read_credential(home.creds / "broker.creds")
         inbox = subjects.actor_inbox(ActorId("test"))
         url = servers.endpoints.bus_url
@@ -223,3 +222,13 @@ async def vault_world(
             await ensure_streams(bus, STREAMS)
             ledger = Ledger(bus.job_log(STREAMS), actor=ActorId("test"), clock=time.time)
             yield VaultWorld(home, settings, servers, bus, ledger)
+
+
+@asynccontextmanager
+async def one_vault(path: Path) -> AsyncGenerator[VaultWorld]:
+    """A bus with one vault; its bucket is elsewhere and never reached."""
+    settings = Settings(store=StoreSettings(endpoint="http://127.0.0.1:9"))
+    async with vault_world(path, settings) as world:
+        KeyStore(world.home.keys).set_store("unused", "unused")
+        async with world.vault():
+            yield world
