@@ -182,7 +182,7 @@ def _send(pid: int, number: signal.Signals) -> None:
 
 
 def members(mark: str, group: int) -> set[int]:
-    """Find the living processes that carry the mark or belong to the group."""
+    """Find the living processes that carry the mark or belong to the group; 0 is no group."""
     if sys.platform == "linux":
         pids = [int(entry.name) for entry in os.scandir("/proc") if entry.name.isdigit()]
         return {pid for pid in pids if _belongs(pid, mark, group)}
@@ -194,7 +194,7 @@ def _belongs(pid: int, mark: str, group: int) -> bool:
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
         if fields[0] in {b"Z", b"X"}:
             return False
-        if int(fields[2]) == group:
+        if group and int(fields[2]) == group:
             return True
         environ = Path(f"/proc/{pid}/environ").read_bytes()
     except OSError:
@@ -210,7 +210,8 @@ def _members_elsewhere(mark: str, group: int) -> set[int]:
         try:
             if process.status() == psutil.STATUS_ZOMBIE:
                 continue
-            if os.getpgid(process.pid) == group or process.environ().get(MARK) == mark:
+            in_group = bool(group) and os.getpgid(process.pid) == group
+            if in_group or process.environ().get(MARK) == mark:
                 found.add(process.pid)
         except (psutil.Error, OSError):
             continue
