@@ -13,7 +13,7 @@ Only the newest cut waits for the consumer; older ones are dropped unseen.
 
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from pathlib import Path
 
 import anyio
@@ -114,7 +114,7 @@ class Capture:
         self._dirty: dict[tuple[str, str], float] = {}
         self._logger = get_logger(part="capture")
 
-    async def cuts(self) -> AsyncIterator[Cut]:
+    async def cuts(self) -> AsyncGenerator[Cut]:
         """Give a cut whenever there is a new complete checkpoint, or quiet output where there is none."""
         while True:
             if self._pending is not None:
@@ -183,6 +183,8 @@ class Capture:
     def heard(self, event: HookEvent) -> None:
         """Take what a hook says; at the end of a checkpoint its files are put aside before this returns."""
         self._seen.hooked = True
+        world = event.meta.get("world", "")
+        self._told.world = max(self._told.world, int(world) if world.isdecimal() else 0)
         path = os.path.realpath(event.path) if event.path else ""
         if event.kind == BEGIN:
             self._told.busy[path] = event.pid
@@ -196,8 +198,6 @@ class Capture:
             self._heard_end(path, event)
         elif event.kind == "train":
             self._seen.train = event.meta
-            world = event.meta.get("world", "")
-            self._told.world = int(world) if world.isdigit() else 0
         elif event.kind == "loaded":
             self._heard_loaded(path)
 
@@ -208,7 +208,7 @@ class Capture:
             entry = entry_of(Path(path).lstat())
         except OSError:
             return
-        if entry is not None and entry.kind == "file":
+        if entry is not None:
             self._told.ended[path] = entry
             while len(self._told.ended) > ENDED_MOST:
                 del self._told.ended[next(iter(self._told.ended))]
@@ -228,7 +228,7 @@ class Capture:
         except DiskFullError:
             self._logger.exception("checkpoint_not_staged")
             return
-        if event.framework in LEADING and not self._told.busy:
+        if event.framework in LEADING:
             self._publish(cut, frozenset(view.keys))
         else:
             self._drop_held()

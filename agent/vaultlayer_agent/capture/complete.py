@@ -33,6 +33,7 @@ HF_NAME = re.compile(r"^(?:tmp-)?checkpoint-(\d+)$")
 HF_MARKS = ("trainer_state.json", "training_args.bin", "optimizer.pt", "scheduler.pt", SENTINEL)
 STEP = re.compile(r"(?:step|iter|checkpoint)[-_=]?(\d+)|^(\d+)$")
 RANK = re.compile(r"^(?:rng_state|random_states)_(\d+)\.(?:pth|pkl)$")
+SHARD = re.compile(r"^[^/]*-\d{5}-of-\d{5}\.(?:safetensors|bin)$")
 ORBAX_TMP = ".orbax-checkpoint-tmp"
 ORBAX_MARKS = ("_CHECKPOINT_METADATA", "commit_success.txt")
 WEIGHTS = (".safetensors", ".bin")
@@ -242,6 +243,10 @@ def _hf_weights(unit: Tree, read: Reader) -> str:
             return f"{name} cannot be read"
         if not set(index.weight_map.values()) <= set(unit):
             return f"a shard named by {name} is missing"
+    if any(SHARD.search(name) for name in unit) and not any(
+        n.endswith(".index.json") for n in unit
+    ):
+        return "the index of the shards is missing"
     for folder in ("pytorch_model_fsdp_0", "optimizer_0"):
         if folder in unit and f"{folder}/.metadata" not in unit:
             return f"{folder} has no .metadata"

@@ -187,7 +187,7 @@ class Eye:
 
 def _is_ended(finding: Finding, path: str, sight: Sight, told: Told) -> bool:
     """Whether its framework's mark, or the hook, says that its writer is done with it."""
-    return finding.marked or (finding.single and told.ended.get(path) == sight.tree[finding.path])
+    return finding.marked or told.ended.get(path) == sight.tree[finding.path]
 
 
 class _Writing:

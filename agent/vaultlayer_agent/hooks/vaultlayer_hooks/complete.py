@@ -8,6 +8,7 @@ import os
 import re
 
 NAME = re.compile(r"^checkpoint-(\d+)$")
+SHARD = re.compile(r"^.*-\d{5}-of-\d{5}\.(safetensors|bin)$")
 SENTINEL = "checkpoint-is-incomplete.txt"
 HEADER_MOST_B = 100_000_000
 
@@ -68,6 +69,10 @@ def _weights_whole(path, names):
             shards = _read_json(os.path.join(path, name)).get("weight_map", {}).values()
             if not set(shards) <= names:
                 return False
+    if any(SHARD.match(name) for name in names) and not any(
+        n.endswith(".index.json") for n in names
+    ):
+        return False
     files = [
         name
         for name in names

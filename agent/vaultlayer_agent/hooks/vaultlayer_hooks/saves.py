@@ -24,6 +24,7 @@ class Whole:
 
     def __init__(self, path, framework, **fields):
         """`path` is absolute."""
+        fields.setdefault("meta", {"world": os.environ.get("WORLD_SIZE", "1")})
         self._fields = dict(fields, path=path, framework=framework)
 
     def __enter__(self):
