@@ -82,7 +82,7 @@ async def test_silence_is_suspected_then_lapses_and_a_beat_clears_it(rig: Rig):
         await until(lambda: has(rig, job, "suspected"))
         assert time.monotonic() - sent_s >= TERMS.suspect_s
         await until(lambda: has(rig, job, "lapsed"))
-        assert TERMS.broker_s <= time.monotonic() - sent_s <= TERMS.broker_s + 2.0
+        assert TERMS.broker_s <= time.monotonic() - sent_s <= TERMS.broker_s + 5.0
         assert provider.counted("probe") == 1
         assert (await rig.attempt(job)).phase is Phase.ACTIVE
         await agent.beat()
