@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from checkpoints import safetensors_bytes, torch_bytes, trainer_files, write
+from framework_files import safetensors_bytes, torch_bytes, trainer_files, write
 from vaultlayer_agent.capture.complete import Finding, find_units, judge_file, judge_unit, step_of
 from vaultlayer_agent.capture.scan import FileReader, scan
 from vaultlayer_agent.capture.tree import below

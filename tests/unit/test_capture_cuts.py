@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from captures import capture_of, content, end_of, names, take
-from checkpoints import safetensors_bytes, torch_bytes, trainer_files, write, write_trainer
+from framework_files import safetensors_bytes, torch_bytes, trainer_files, write, write_trainer
 from vaultlayer.checkpoint.manifest import FORMAT, FileEntry, Manifest, Piece
 from vaultlayer_agent.capture import HookEvent
 

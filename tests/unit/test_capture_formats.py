@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from checkpoints import safetensors_bytes, torch_bytes
+from framework_files import safetensors_bytes, torch_bytes
 from vaultlayer_agent.capture.formats import is_whole
 
 

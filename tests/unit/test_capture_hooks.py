@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from checkpoints import trainer_files, write, write_trainer
+from framework_files import trainer_files, write, write_trainer
 from vaultlayer_agent.capture import hook_path
 from vaultlayer_agent.capture.complete import find_units, judge_unit
 from vaultlayer_agent.capture.scan import FileReader, scan

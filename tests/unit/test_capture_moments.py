@@ -19,7 +19,7 @@ from captures import (
     nothing_for,
     take,
 )
-from checkpoints import safetensors_bytes, torch_bytes, trainer_files, write, write_trainer
+from framework_files import safetensors_bytes, torch_bytes, trainer_files, write, write_trainer
 from vaultlayer_agent.capture import Capture, Cut, HookEvent
 
 pytestmark = pytest.mark.anyio
