@@ -8,6 +8,8 @@ import secrets
 import socket
 from collections.abc import Iterable
 
+import anyio
+
 from vaultlayer.endpoints import Endpoints, read_endpoints, write_endpoints
 from vaultlayer.errors import PortTakenError
 from vaultlayer.settings import Home
@@ -17,6 +19,9 @@ LOW = 11_000
 HIGH = 21_900
 """Below the ranges from which operating systems take ports for outgoing connections."""
 
+CLOSING_S = 2.0
+"""How long a port may stay taken by a server that has just died."""
+
 _TRIES = 200
 _STRIDE = 16
 _S3 = INNER_PORTS
@@ -24,7 +29,7 @@ _BUS = INNER_PORTS + 1
 _MONITOR = INNER_PORTS + 2
 
 
-def settle_ports(home: Home) -> Endpoints:
+async def settle_ports(home: Home) -> Endpoints:
     """Give this home's ports: those of the last time, or new ones, which are then kept.
 
     Raises:
@@ -33,8 +38,7 @@ def settle_ports(home: Home) -> Endpoints:
     known = read_endpoints(home.run)
     if known is not None:
         for port in ports_of(known):
-            if not is_free(port):
-                raise _taken(port, home)
+            await _wait_until_free(port, home)
         return known
     chosen = _choose()
     write_endpoints(home.run, chosen)
@@ -57,6 +61,15 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+async def _wait_until_free(port: int, home: Home) -> None:
+    # A killed server's sockets outlive it by a moment, when the machine is busy.
+    with anyio.move_on_after(CLOSING_S):
+        while not is_free(port):  # noqa: ASYNC110  the kernel tells nobody that a port became free
+            await anyio.sleep(0.02)
+        return
+    raise _taken(port, home)
 
 
 def _choose() -> Endpoints:

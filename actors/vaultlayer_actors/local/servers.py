@@ -51,7 +51,7 @@ async def local_servers(
         for name in ("nats-server", "weed"):
             await end_stale(home.run / f"{name}.pid")
         keys = ensure_identity(home, now_s=time.time(), environ=environ)
-        endpoints = settle_ports(home)
+        endpoints = await settle_ports(home)
         specs: list[ChildSpec] = []
         if not settings.bus.urls:
             specs.append(nats_spec(home, endpoints, keys, environ))
