@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import anyio
 import msgspec
@@ -120,10 +120,7 @@ class ScriptedBroker:
             async with self._serve():
                 yield self
         except BaseExceptionGroup as errors:
-            leaf: BaseException = errors
-            while isinstance(leaf, BaseExceptionGroup):
-                leaf = leaf.exceptions[0]
-            raise leaf from None
+            raise first_of(errors) from None
 
     @asynccontextmanager
     async def _serve(self) -> AsyncGenerator["ScriptedBroker"]:
@@ -192,7 +189,7 @@ class ScriptedBroker:
         )
         return ms.Enrolment(user_jwt=made)
 
-    def _beat(self, attempt: int, beat: ms.Beat) -> ms.Grant:
+    def _beat(self, _attempt: int, beat: ms.Beat) -> ms.Grant:
         active = max((a for a, v, _ in self.calls if v == "ready"), default=0)
         return ms.Grant(
             number=beat.number,
@@ -203,7 +200,7 @@ class ScriptedBroker:
             fenced=self.fenced,
         )
 
-    def _brief(self, attempt: int, _: ms.BriefRequest) -> ms.Brief:
+    def _brief(self, _attempt: int, _: ms.BriefRequest) -> ms.Brief:
         return ms.Brief(
             spec=self.spec,
             work_path=str(self.path / "work"),
@@ -217,9 +214,7 @@ class ScriptedBroker:
         return ms.Sealed(box=seal(self.seal_keys[attempt], plain))
 
     def _store_credential(self, attempt: int, _: ms.SecretsRequest) -> ms.Sealed:
-        credential = msgspec.structs.replace(
-            self.bucket.credential, expires_in_s=self.store_life_s
-        )
+        credential = msgspec.structs.replace(self.bucket.credential, expires_in_s=self.store_life_s)
         return ms.Sealed(box=seal(self.seal_keys[attempt], msgspec.json.encode(credential)))
 
     def _ready(self, attempt: int, _: ms.ReadyReport) -> ms.ReadyReply:
@@ -228,7 +223,7 @@ class ScriptedBroker:
     def order(self, attempt: int) -> ms.TakeoverOrder:
         return ms.TakeoverOrder(attempt=attempt, head=self.head)
 
-    def _commit(self, attempt: int, request: ms.CommitRequest) -> ms.Done:
+    def _commit(self, _attempt: int, request: ms.CommitRequest) -> ms.Done:
         if self.fenced:
             raise SupersededError("superseded")
         if self.head is None or self.head.manifest != request.manifest:
@@ -239,12 +234,12 @@ class ScriptedBroker:
             )
         return ms.Done()
 
-    def _reject(self, attempt: int, request: ms.RejectReport) -> ms.RejectReply:
+    def _reject(self, _attempt: int, request: ms.RejectReport) -> ms.RejectReply:
         if self.head is not None and self.head.manifest == request.manifest:
             self.head = self.older.pop() if self.older else None
         return ms.RejectReply(head=self.head)
 
-    def _done(self, attempt: int, _: msgspec.Struct) -> ms.Done:
+    def _done(self, _attempt: int, _: msgspec.Struct) -> ms.Done:
         return ms.Done()
 
     # The agent ------------------------------------------------------------------------------------
@@ -293,6 +288,14 @@ class ScriptedBroker:
 
     def prefix(self, attempt: int) -> str:
         return prefix_of("", self.job, Attempt(attempt), Incarnation(incarnation(attempt)))
+
+
+def first_of(errors: BaseException) -> BaseException:
+    """Give the first error that is no group."""
+    if not isinstance(errors, BaseExceptionGroup):
+        return errors
+    group = cast("BaseExceptionGroup[BaseException]", errors)
+    return first_of(group.exceptions[0])
 
 
 def incarnation(attempt: int) -> str:

@@ -23,7 +23,8 @@ from vaultlayer.messages import (
     SecretsRequest,
     TakeoverOrder,
 )
-from vaultlayer_agent import core
+from vaultlayer_agent import effects as ef
+from vaultlayer_agent import happenings as hp
 from vaultlayer_agent.bucket import Bucket
 from vaultlayer_agent.capture import Capture
 from vaultlayer_agent.course import Course, Secrets
@@ -35,6 +36,7 @@ FLUSH_S = 120.0
 """How long the end waits for the broker to store the last output while it answers everything else."""
 
 PARTING_S = 5.0
+EX_IOERR = 74
 NOTICE_S = 2.0
 
 
@@ -62,7 +64,7 @@ class Attempt:
 
     # Before the script ----------------------------------------------------------------------------
 
-    async def prepare(self) -> core.Happening:
+    async def prepare(self) -> hp.Happening:
         """Ask what to run and with what, and fetch it."""
         async with task_group() as group:
             group.start_soon(self._ask_brief)
@@ -71,14 +73,14 @@ class Attempt:
         self._output.say(f"attempt {self._boot.attempt} on {self._boot.provider} prepares")
         spec, head = self._brief.spec, self._brief.head
         self._around.spawn(self._bucket.keep_fresh)
-        self._around.tell(core.Briefed(strict=spec.strict))
+        self._around.tell(hp.Briefed(strict=spec.strict))
         work = Path(self._boot.work_path or self._brief.work_path)
         self._layout = Layout(work=work, state=self._around.state_path, outputs=spec.outputs)
         self._preparation = Preparation(
             link=self._link, bucket=self._bucket, layout=self._layout, say=self._output.say
         )
         self._prefetched = await self._preparation.prefetch(spec.code, head)
-        return core.Prepared()
+        return hp.Prepared()
 
     async def _ask_brief(self) -> None:
         request = BriefRequest(incarnation=self._link.incarnation)
@@ -90,7 +92,7 @@ class Attempt:
         plain = sealing.unseal(self._around.keys.seal_private, sealed.box)
         self._secrets = msgspec.json.decode(plain, type=Secrets)
 
-    async def ready(self) -> core.Happening | None:
+    async def ready(self) -> hp.Happening | None:
         """Report readiness; the answer may be the takeover order."""
         report = ReadyReport(
             cmd_id=self._link.cmd_id("ready"),
@@ -99,13 +101,13 @@ class Attempt:
             boot_s={"ready": round(self._around.clock_s() - self._around.born_s, 3)},
         )
         reply = await self._link.ask("ready", report, ReadyReply)
-        return core.TakeoverOrdered(order=reply.takeover) if reply.takeover else None
+        return hp.TakeoverOrdered(order=reply.takeover) if reply.takeover else None
 
-    async def place(self, order: TakeoverOrder) -> core.Happening | None:
+    async def place(self, order: TakeoverOrder) -> hp.Happening | None:
         """Put code and checkpoint in place; None when that was given up for a stop."""
         with self._placing:
             begun_s = self._around.clock_s()
-            await anyio.to_thread.run_sync(self._make_room)
+            await anyio.to_thread.run_sync(self._make_room, order.head is None)
             code = await self._preparation.place_code(self._brief.spec.code)
             restored = await self._preparation.place_checkpoint(order.head)
             restore_s = self._around.clock_s() - begun_s
@@ -130,11 +132,12 @@ class Attempt:
                 known=self._preparation.known,
                 restore_s=restore_s,
             )
-            return core.Placed()
+            return hp.Placed()
         return None
 
-    def _make_room(self) -> None:
-        for path in self._layout.make_room(self._boot.attempt, first=self._brief.first):
+    def _make_room(self, from_zero: bool) -> None:
+        first = self._brief.first or from_zero
+        for path in self._layout.make_room(self._boot.attempt, first=first):
             get_logger().info("leftover_moved", to=str(path))
 
     # While it runs and afterwards -----------------------------------------------------------------
@@ -161,21 +164,12 @@ class Attempt:
         except VaultLayerError as error:
             get_logger().warning("notice_refused", code=error.code, why=error.what)
 
-    async def exit(self, effect: core.SendExit) -> core.Happening:
+    async def exit(self, effect: ef.SendExit) -> hp.Happening:
         """Have all output stored, then report the exit until it is answered."""
         self._placing.cancel()
-        ending = self._course.ending if self._course and effect.exit_code is None else None
-        exit_code = ending.exit_code if ending else (effect.exit_code or 0)
-        report = ExitReport(
-            cmd_id=self._link.cmd_id("exit"),
-            incarnation=self._link.incarnation,
-            exit_code=exit_code,
-            signal=ending.signal if ending else effect.signal,
-            last_step=self._around.tracker.now.step,
-            detail=effect.detail,
-        )
-        if effect.detail:
-            self._output.say(effect.detail)
+        report = self._exit_report(effect)
+        if report.detail:
+            self._output.say(report.detail)
         if not await self._output.flush(FLUSH_S):
             get_logger().warning("output_left_behind", unsent_b=self._output.unsent_b)
         try:
@@ -183,7 +177,26 @@ class Attempt:
         except VaultLayerError as error:
             get_logger().warning("exit_refused", code=error.code, why=error.what)
         await self._output.flush(PARTING_S)
-        return core.ExitAnswered()
+        return hp.ExitAnswered()
+
+    def _exit_report(self, effect: ef.SendExit) -> ExitReport:
+        exit_code, number, detail = effect.exit_code or 0, effect.signal, effect.detail
+        course = self._course if effect.exit_code is None else None
+        if course is not None and course.ending is not None:
+            exit_code, number = course.ending.exit_code, course.ending.signal
+            if exit_code == 0 and not course.is_saved:
+                exit_code, detail = (
+                    EX_IOERR,
+                    "the script ended well, but its output is not all saved",
+                )
+        return ExitReport(
+            cmd_id=self._link.cmd_id("exit"),
+            incarnation=self._link.incarnation,
+            exit_code=exit_code,
+            signal=number,
+            last_step=self._around.tracker.now.step,
+            detail=detail,
+        )
 
     def kill(self) -> None:
         """Kill what runs."""

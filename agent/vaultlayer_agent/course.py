@@ -1,6 +1,7 @@
 """The course of the script in one attempt: start, checkpoints on the way, the end and what it leaves."""
 
 import os
+import shutil
 
 import anyio
 import msgspec
@@ -11,8 +12,9 @@ from vaultlayer.errors import CommandError, VaultLayerError
 from vaultlayer.ids import Attempt, JobId, instance_name
 from vaultlayer.logging import get_logger
 from vaultlayer.messages import Brief, Done, StartedReport, SteppedReport, TierReport
-from vaultlayer_agent import core
+from vaultlayer_agent import effects as ef
 from vaultlayer_agent import environment as en
+from vaultlayer_agent import happenings as hp
 from vaultlayer_agent.bucket import Bucket
 from vaultlayer_agent.capture import Capture, HookEvent, hook_path
 from vaultlayer_agent.commits import Committed, Committer
@@ -26,6 +28,7 @@ REPORTS_MAX = 100
 FINAL_TRIES = 3
 """How often the last checkpoint is taken anew when it cannot be saved as it was taken."""
 
+COLLECT_AGAIN_S = 10.0
 TIER_WAIT_S = 60.0
 """A script that has saved nothing so long after its first step is told what that means."""
 
@@ -95,6 +98,8 @@ class Course:
         self._over = anyio.Event()
         self._tiers = 0
         self.ending: Ending | None = None
+        self.is_saved = True
+        """Whether all that the script left could be saved."""
 
     def _choose_pins(self) -> en.Pins:
         manifest = self._restored.manifest
@@ -104,12 +109,12 @@ class Course:
 
     # The script -----------------------------------------------------------------------------------
 
-    async def run(self) -> core.Happening:
+    async def run(self) -> hp.Happening:
         """Start the script, and see it through to its end."""
         try:
             command = self._command()
         except CommandError as error:
-            return core.PrepareFailed(exit_code=error.exit_status, detail=str(error))
+            return hp.PrepareFailed(exit_code=error.exit_status, detail=str(error))
         self._around.spawn(self._send_reports)
         self._around.spawn(self._committer.run)
         async with task_group() as group:
@@ -119,7 +124,7 @@ class Course:
             self.ending = await self._running.run(command, self._started)
             group.cancel_scope.cancel()
         self._over.set()
-        return core.ScriptEnded()
+        return hp.ScriptEnded()
 
     def _command(self) -> Command:
         spec, boot, layout = self._brief.spec, self._around.boot, self._layout
@@ -164,7 +169,7 @@ class Course:
 
     def _started(self) -> None:
         ref = self._restored.ref
-        self._around.tell(core.ScriptStarted())
+        self._around.tell(hp.ScriptStarted())
         self._report(
             "started",
             StartedReport(
@@ -190,9 +195,15 @@ class Course:
     # Checkpoints ----------------------------------------------------------------------------------
 
     async def _collect(self) -> None:
-        async for cut in self._capture.cuts():
-            self._found_tier(cut.tier, cut.detail)
-            self._committer.box.put(cut)
+        while True:
+            try:
+                async for cut in self._capture.cuts():
+                    self._found_tier(cut.tier, cut.detail)
+                    self._committer.box.put(cut)
+            except (OSError, VaultLayerError) as error:
+                get_logger().error("capture_failed", why=str(error))
+                self._around.output.say(f"checkpoints cannot be taken just now: {error}")
+            await anyio.sleep(COLLECT_AGAIN_S)
 
     def _heard(self, event: HookEvent) -> None:
         if event.kind == "train":
@@ -228,13 +239,14 @@ class Course:
             f"{committed.new_b / 1e6:.1f} MB new of {committed.size_b / 1e6:.1f} MB"
         )
 
-    async def finalise(self) -> core.Happening:
+    async def finalise(self) -> hp.Happening:
         """Commit what the script left, however long that takes."""
         await self._committer.close()
         for _ in range(FINAL_TRIES):
             if await self._save_final():
-                break
-        return core.Finalised()
+                return hp.Finalised()
+        self.is_saved = False
+        return hp.Finalised()
 
     async def _save_final(self) -> bool:
         try:
@@ -244,23 +256,23 @@ class Course:
                 return not cut.files or await self._committer.save(cut)
             finally:
                 self._capture.release(cut)
-        except VaultLayerError as error:
-            get_logger().error("final_checkpoint_failed", code=error.code, why=str(error))
-            self._around.output.say(f"the last checkpoint could not be taken: {error.what}")
+        except (OSError, VaultLayerError) as error:
+            get_logger().error("final_checkpoint_failed", why=str(error))
+            self._around.output.say(f"the last checkpoint could not be taken: {error}")
             return False
 
-    async def salvage(self, limit_s: float) -> core.Happening:
+    async def salvage(self, limit_s: float) -> hp.Happening:
         """Stop the script and upload what it left, in time; nobody is there to commit it."""
         with anyio.move_on_after(limit_s):
             if self._running.script is not None:
-                await self._running.script.stop(core.STOP_GRACE_S)
+                await self._running.script.stop(ef.STOP_GRACE_S)
                 await self._over.wait()
             await self._committer.close()
             try:
                 await self._committer.upload(await self._capture.final())
-            except VaultLayerError as error:
-                get_logger().warning("salvage_failed", code=error.code, why=error.what)
-        return core.Salvaged()
+            except (OSError, VaultLayerError) as error:
+                get_logger().warning("salvage_failed", why=str(error))
+        return hp.Salvaged()
 
     # From outside ---------------------------------------------------------------------------------
 
@@ -295,6 +307,7 @@ class Course:
     def close(self) -> None:
         """Kill what runs and give back what is held; after all tasks."""
         self._running.close()
+        shutil.rmtree(self._layout.staging, ignore_errors=True)
 
     # Reports --------------------------------------------------------------------------------------
 

@@ -43,7 +43,7 @@ class Layout:
         """Move aside what an earlier attempt left in the way; give where it went.
 
         An output directory outside the working directory may be the user's own, with content that the
-        job is to find: it is left alone until an attempt has written to it.
+        job is to find: it is left alone (`first`) unless a checkpoint that holds it is to be restored.
         """
         moved: list[Path] = []
         for root, path in self.places.items():

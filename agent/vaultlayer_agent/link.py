@@ -23,7 +23,7 @@ from vaultlayer_agent.waiting import Backoff
 
 T = TypeVar("T", bound=msgspec.Struct)
 
-REQUEST_TIMEOUT_S = 10.0
+REQUEST_TIMEOUT_S = 5.0
 COMMIT_TIMEOUT_S = 30.0
 """The broker reads the manifest from the bucket before it answers."""
 
@@ -128,13 +128,17 @@ class Link:
             raise
 
     async def beats(
-        self, make: Callable[[int], Beat], granted: Callable[[float, Grant], None]
+        self,
+        make: Callable[[int], Beat],
+        granted: Callable[[float, Grant], None],
+        failed: Callable[[float], None],
     ) -> None:
         """Beat until cancelled.
 
         Args:
             make: gives the beat of a number.
             granted: takes when a beat was sent and what it was granted.
+            failed: takes when a beat was sent that was not answered.
         """
         beat_s = LeaseTerms().beat_s
         pauses = Backoff(first_s=0.2, cap_s=1.0)
@@ -143,6 +147,7 @@ class Link:
             sent_s = self._clock_s()
             grant = await self._beat(make(self._beats), timeout_s=beat_s * 0.8)
             if grant is None:
+                failed(sent_s)
                 # Unanswered: the sooner it is heard again, the less work is doubted.
                 await anyio.sleep(min(pauses.next_s(), beat_s * 0.2))
                 continue

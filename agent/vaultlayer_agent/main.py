@@ -12,6 +12,7 @@ import msgspec
 
 from vaultlayer.driver import BootPayload
 from vaultlayer.logging import get_logger, set_up_logging
+from vaultlayer_agent.power import end_machine
 from vaultlayer_agent.run import Agent
 
 EX_DATAERR = 65
@@ -36,7 +37,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     state_path = Path(boot.state_path or f"~/.vaultlayer/{boot.job}-a{boot.attempt}").expanduser()
     state_path.mkdir(mode=0o700, parents=True, exist_ok=True)
     get_logger().info("agent_started", job=boot.job, attempt=boot.attempt, pid=os.getpid())
-    return anyio.run(Agent(boot, state_path=state_path, version=version()).run)
+    return anyio.run(live, boot, state_path)
+
+
+async def live(boot: BootPayload, state_path: Path) -> int:
+    """Live one attempt through, then end the machine if it may end itself and nobody wants it."""
+    status = await Agent(boot, state_path=state_path, version=version()).run()
+    await end_machine(boot, status)
+    return status
 
 
 def read_boot(path: Path) -> BootPayload:

@@ -7,6 +7,7 @@ and the stream says so in place.
 """
 
 import codecs
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -30,6 +31,9 @@ EVERY_S = 0.2
 SEGMENT_B = 4 * 1024 * 1024
 LIMIT_B = 256 * 1024 * 1024
 """What may wait on disk while the broker is away."""
+
+KEPT_S = 10.0
+"""How long acknowledged output is kept: the stream of output may lose its last seconds in a crash."""
 
 PREFIX = b"[vaultlayer] "
 
@@ -116,10 +120,19 @@ StoreChunk = Callable[[LogChunk], Awaitable[None]]
 class Output:
     """Takes what the script writes and what the agent says, and has it stored."""
 
-    def __init__(self, spool: Spool, *, incarnation: str, wall_s: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        spool: Spool,
+        *,
+        incarnation: str,
+        wall_s: Callable[[], float],
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._spool = spool
         self._incarnation = incarnation
         self._wall_s = wall_s
+        self._clock_s = clock_s
+        self._kept: deque[tuple[float, int]] = deque()
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._at_line_start = True
         self._is_flushing = False
@@ -169,13 +182,31 @@ class Output:
 
     def stored(self, chunk: LogChunk) -> None:
         """Take note that the broker has `chunk`."""
-        self.acknowledged = max(self.acknowledged, chunk.offset + len(chunk.text.encode()))
-        self._spool.release(self.acknowledged)
+        now_s = self._clock_s()
+        if chunk.offset <= max(self.acknowledged, self._spool.begin):
+            self._kept.append((now_s, self.acknowledged))
+            self.acknowledged = max(self.acknowledged, chunk.offset + len(chunk.text.encode()))
+        while len(self._kept) > 1 and now_s - self._kept[0][0] > KEPT_S:
+            self._kept.popleft()
+        self._spool.release(self._kept[0][1] if self._kept else self.acknowledged)
         self._progressed.set()
         self._progressed = anyio.Event()
         if self._lost_b:
             lost_b, self._lost_b = self._lost_b, 0
             self.say(f"{lost_b} bytes of output were given up while the broker was away")
+
+    def rewind(self) -> None:
+        """Go back over what was acknowledged lately: after a crash of the server it may be gone.
+
+        Readers drop what they have twice.
+        """
+        now_s = self._clock_s()
+        while self._kept and now_s - self._kept[0][0] > KEPT_S:
+            self._kept.popleft()
+        if self._kept:
+            self.acknowledged = self._kept[0][1]
+            self._kept.clear()
+            self._signal.set()
 
     async def send(self, store: StoreChunk) -> None:
         """Send until cancelled: batches, in order, each one again until it is acknowledged."""

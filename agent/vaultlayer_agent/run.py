@@ -21,6 +21,8 @@ from vaultlayer.ids import JobId
 from vaultlayer.logging import get_logger
 from vaultlayer.messages import Beat, ControlMessage, Enrol, Enrolment, Grant, Progress
 from vaultlayer_agent import core
+from vaultlayer_agent import effects as ef
+from vaultlayer_agent import happenings as hp
 from vaultlayer_agent.core import Stage
 from vaultlayer_agent.enrol import enrol, life_s, make_keys
 from vaultlayer_agent.link import PROGRESS_EVERY_S, Link
@@ -71,11 +73,12 @@ class Agent:
         self._keys = make_keys(os.urandom(64))
         self._jwt_life_s = 0.0
         self._state = core.State(attempt=boot.attempt, born_s=clock_s())
-        self._outbox, self._inbox = anyio.create_memory_object_stream[core.Happening](
-            HAPPENINGS_MAX
-        )
+        self._outbox, self._inbox = anyio.create_memory_object_stream[hp.Happening](HAPPENINGS_MAX)
         self._output = Output(
-            Spool(state_path / "spool"), incarnation=boot.incarnation, wall_s=time.time
+            Spool(state_path / "spool"),
+            incarnation=boot.incarnation,
+            wall_s=time.time,
+            clock_s=clock_s,
         )
         self._tracker = Tracker()
         self._link = Link(
@@ -83,7 +86,7 @@ class Agent:
             attempt=AttemptNumber(boot.attempt),
             incarnation=boot.incarnation,
             clock_s=clock_s,
-            fenced=lambda reason: self.tell(core.FencedOff(reason=reason)),
+            fenced=lambda reason: self.tell(hp.FencedOff(reason=reason)),
         )
         self._attempt: Attempt | None = None
         self._group: anyio.abc.TaskGroup
@@ -94,7 +97,7 @@ class Agent:
         """The newest state."""
         return self._state
 
-    def tell(self, event: core.Happening) -> None:
+    def tell(self, event: hp.Happening) -> None:
         """Let something have happened; it is dealt with in order."""
         self._outbox.send_nowait(event)
 
@@ -126,43 +129,43 @@ class Agent:
 
     # Effects --------------------------------------------------------------------------------------
 
-    async def _perform(self, effect: core.Effect) -> None:
+    async def _perform(self, effect: ef.Effect) -> None:
         """Carry out one effect; what takes time becomes a task that tells its outcome."""
         attempt = self._attempt
         match effect:
-            case core.Prepare():
+            case ef.Prepare():
                 attempt = self._begin()
                 self._then(attempt.prepare)
-            case core.SendNotice(grace_s=grace_s, source=source):
+            case ef.SendNotice(grace_s=grace_s, source=source):
                 self._send_notice(grace_s, source)
-            case core.KillScript():
+            case ef.KillScript():
                 if attempt is not None:
                     await anyio.to_thread.run_sync(attempt.kill)
-            case core.Leave():
+            case ef.Leave():
                 await self._part()
             case _:
                 assert attempt is not None, "nothing else comes before Prepare"
                 self._perform_later(attempt, effect)
 
-    def _perform_later(self, attempt: "Attempt", effect: core.Effect) -> None:
+    def _perform_later(self, attempt: "Attempt", effect: ef.Effect) -> None:
         match effect:
-            case core.SendReady():
+            case ef.SendReady():
                 self._then(attempt.ready)
-            case core.Place(order=order):
+            case ef.Place(order=order):
                 self._then(lambda: attempt.place(order))
-            case core.StartScript():
+            case ef.StartScript():
                 self._then(attempt.course.run)
-            case core.PauseScript():
+            case ef.PauseScript():
                 attempt.course.pause()
-            case core.ResumeScript():
+            case ef.ResumeScript():
                 attempt.course.resume()
-            case core.StopScript(grace_s=grace_s):
+            case ef.StopScript(grace_s=grace_s):
                 self._spawn(lambda: attempt.course.stop(grace_s))
-            case core.Finalise():
+            case ef.Finalise():
                 self._then(attempt.course.finalise)
-            case core.Salvage(limit_s=limit_s):
+            case ef.Salvage(limit_s=limit_s):
                 self._then(lambda: attempt.course.salvage(limit_s))
-            case core.SendExit():
+            case ef.SendExit():
                 self._then(lambda: attempt.exit(effect))
             case _:
                 raise AssertionError(effect)
@@ -191,7 +194,7 @@ class Agent:
     def _spawn(self, task: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self._group.start_soon(task)
 
-    def _then(self, act: Callable[[], Awaitable[core.Happening | None]]) -> None:
+    def _then(self, act: Callable[[], Awaitable[hp.Happening | None]]) -> None:
         """Do something and tell what came of it; an error that trying again does not mend is told too."""
 
         async def work() -> None:
@@ -199,7 +202,7 @@ class Agent:
                 event = await act()
             except VaultLayerError as error:
                 get_logger().error("attempt_failed", code=error.code, why=str(error))
-                event = core.PrepareFailed(exit_code=error.exit_status, detail=str(error))
+                event = hp.PrepareFailed(exit_code=error.exit_status, detail=str(error))
             if event is not None:
                 self.tell(event)
 
@@ -230,7 +233,7 @@ class Agent:
     async def _ticks(self) -> None:
         while True:
             await anyio.sleep(TICK_S)
-            self.tell(core.Tick())
+            self.tell(hp.Tick())
 
     async def _signals(self) -> None:
         """SIGTERM is how many providers announce the end; a second one, or SIGINT, asks for it."""
@@ -240,13 +243,13 @@ class Agent:
             async for number in signals:
                 terms += number == signal.SIGTERM
                 if number == signal.SIGINT or terms > 1:
-                    self.tell(core.StopAsked(reason=f"{signal.Signals(number).name} received"))
+                    self.tell(hp.StopAsked(reason=f"{signal.Signals(number).name} received"))
                 else:
-                    self.tell(core.Noticed(grace_s=grace_s, source="sigterm", ends_idle=True))
+                    self.tell(hp.Noticed(grace_s=grace_s, source="sigterm", ends_idle=True))
 
     async def _watch_notices(self) -> None:
         async for notice in watcher_of(self._boot.provider)(self._state_path):
-            self.tell(core.Noticed(grace_s=notice.grace_s, source=notice.source))
+            self.tell(hp.Noticed(grace_s=notice.grace_s, source=notice.source))
 
     # The bus --------------------------------------------------------------------------------------
 
@@ -256,15 +259,16 @@ class Agent:
             enrolment = await enrol(self._boot, self._keys, version=self._version)
             await self._stay_connected(enrolment)
         except (DeniedError, SupersededError) as error:
-            self.tell(core.FencedOff(reason=f"not admitted: {error.what}"))
+            self.tell(hp.FencedOff(reason=f"not admitted: {error.what}"))
         except VaultLayerError as error:
-            self.tell(core.Refused(reason=f"not admitted: {error.what} ({error.code})"))
+            self.tell(hp.Refused(reason=f"not admitted: {error.what} ({error.code})"))
 
     async def _stay_connected(self, enrolment: Enrolment) -> None:
         job, attempt = JobId(self._boot.job), AttemptNumber(self._boot.attempt)
         self._jwt_life_s = life_s(enrolment.user_jwt)
         backoff = Backoff()
         while True:
+            tried_s = self._clock_s()
             try:
                 async with open_bus(
                     enrolment.bus_urls or self._boot.bus_urls,
@@ -275,18 +279,20 @@ class Agent:
                     await self._speak(bus)
             except BrokerError as error:
                 get_logger().info("bus_unreached", code=error.code)
+                self._unanswered(tried_s)
             await backoff.wait()
 
     async def _speak(self, bus: NatsBus) -> None:
         link = self._link
         link.attach(bus)
+        bus.on_reconnect(self._output.rewind)
         async with task_group() as group:
-            group.start_soon(link.beats, self._beat, self._granted)
+            group.start_soon(link.beats, self._beat, self._granted, self._unanswered)
             group.start_soon(self._obey, link)
             group.start_soon(self._output.send, link.store)
             group.start_soon(self._publish_progress, link)
             group.start_soon(self._renew, bus, link)
-            self.tell(core.Enrolled())
+            self.tell(hp.Enrolled())
 
     def _beat(self, number: int) -> Beat:
         now = self._tracker.now
@@ -301,7 +307,10 @@ class Agent:
         )
 
     def _granted(self, sent_s: float, grant: Grant) -> None:
-        self.tell(core.Granted(sent_s=sent_s, grant=grant))
+        self.tell(hp.Granted(sent_s=sent_s, grant=grant))
+
+    def _unanswered(self, sent_s: float) -> None:
+        self.tell(hp.BeatFailed(sent_s=sent_s))
 
     async def _obey(self, link: Link) -> None:
         async for control in link.controls():
@@ -309,11 +318,11 @@ class Agent:
 
     def _ordered(self, verb: str, message: ControlMessage) -> None:
         if verb == "takeover" and message.takeover is not None:
-            self.tell(core.TakeoverOrdered(order=message.takeover))
+            self.tell(hp.TakeoverOrdered(order=message.takeover))
         elif verb == "fenced":
-            self.tell(core.FencedOff(reason=message.reason or "the broker says so"))
+            self.tell(hp.FencedOff(reason=message.reason or "the broker says so"))
         elif verb == "stop":
-            self.tell(core.StopAsked(reason=message.reason or "the broker asks for it"))
+            self.tell(hp.StopAsked(reason=message.reason or "the broker asks for it"))
         elif verb == "save" and self._attempt is not None and self._state.has_script:
             self._spawn(self._attempt.course.save)
 

@@ -9,6 +9,7 @@ import anyio.to_thread
 import msgspec
 
 from vaultlayer.checkpoint.parallel import task_group
+from vaultlayer.errors import VaultLayerError
 from vaultlayer.logging import get_logger
 from vaultlayer_agent.capture import Capture
 from vaultlayer_agent.capture.events import HookEvent, HookServer
@@ -126,7 +127,11 @@ class Running:
             reading = Reading(step=event.step, steps=event.steps, loss=event.loss)
             self._tracker.read(reading, self._clock_s(), hooked=True)
             return
-        self._capture.heard(event)
+        try:
+            self._capture.heard(event)
+        except (OSError, VaultLayerError) as error:
+            # The script waits for our answer and must not suffer for it; the next look finds it again.
+            get_logger().error("capture_failed", kind=event.kind, why=str(error))
         if event.kind == "hook_failed":
             get_logger().warning("hook_failed", detail=event.detail)
             self._output.say(f"a hook failed and is out of use: {event.detail}")

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from vaultlayer.driver import BootPayload
-from vaultlayer_agent.core import Happening
 from vaultlayer_agent.enrol import MachineKeys
+from vaultlayer_agent.happenings import Happening
 from vaultlayer_agent.link import Link
 from vaultlayer_agent.output import Output
 from vaultlayer_agent.progress import Tracker

@@ -237,7 +237,7 @@ async def test_a_standby_waits_for_its_order(
 
 
 async def test_lost_replies_are_asked_for_again_by_the_same_name(
-    shared_nats: NatsServer, weed: WeedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shared_nats: NatsServer, weed: WeedServer, tmp_path: Path
 ):
     async with broker(shared_nats, weed, tmp_path, COUNTING, "3") as rig:
         rig.deaf = {"ready": 1, "started": 1, "exit": 1}
@@ -271,9 +271,7 @@ async def test_training_goes_on_while_the_broker_is_away_and_nothing_is_lost(
             assert rig.heard("exit")[0].last_step == 120
 
 
-async def test_an_orphan_saves_to_its_own_prefix_and_ends_itself(
-    weed: WeedServer, tmp_path: Path
-):
+async def test_an_orphan_saves_to_its_own_prefix_and_ends_itself(weed: WeedServer, tmp_path: Path):
     with running_nats(tmp_path) as nats:
         async with broker(nats, weed, tmp_path, COUNTING, "10000") as rig:
             rig.orphan_s = 2.0
@@ -333,16 +331,15 @@ async def test_a_damaged_checkpoint_is_rejected_loudly_and_its_parent_restored(
 async def test_a_notice_reaches_the_broker(
     shared_nats: NatsServer, weed: WeedServer, tmp_path: Path
 ):
-    async with broker(shared_nats, weed, tmp_path, COUNTING, "40") as rig:
-        async with rig.agent() as agent:
-            await eventually(lambda: rig.heard("stepped"), why=lambda: agent.log)
-            draft = agent.state / "notice.tmp"
-            draft.write_text('{"grace_s": 30, "source": "drill"}')
-            draft.replace(agent.state / "notice.json")
-            notice = (await eventually(lambda: rig.heard("notice")))[0]
-            assert (notice.grace_s, notice.source) == (30.0, "drill")
-            os.kill(agent.process.pid, signal.SIGTERM)
-            assert await agent.left() == Status.OK, "it goes on while the machine lasts"
+    async with broker(shared_nats, weed, tmp_path, COUNTING, "40") as rig, rig.agent() as agent:
+        await eventually(lambda: rig.heard("stepped"), why=lambda: agent.log)
+        draft = agent.state / "notice.tmp"
+        draft.write_text('{"grace_s": 30, "source": "drill"}')
+        draft.replace(agent.state / "notice.json")
+        notice = (await eventually(lambda: rig.heard("notice")))[0]
+        assert (notice.grace_s, notice.source) == (30.0, "drill")
+        os.kill(agent.process.pid, signal.SIGTERM)
+        assert await agent.left() == Status.OK, "it goes on while the machine lasts"
 
 
 async def test_a_terminated_standby_says_so_and_leaves(

@@ -17,8 +17,16 @@ NASTY = st.lists(
 )
 
 
-def output(path: Path, **sizes: int) -> Output:
-    return Output(Spool(path / "spool", **sizes), incarnation="inc", wall_s=lambda: 1.0)
+class Clock:
+    now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def output(path: Path, *, clock: Clock | None = None, **sizes: int) -> Output:
+    spool = Spool(path / "spool", **sizes)
+    return Output(spool, incarnation="inc", wall_s=lambda: 1.0, clock_s=clock or Clock())
 
 
 def read_back(chunks: list[LogChunk]) -> str:
@@ -91,14 +99,42 @@ def test_the_agents_own_lines_stand_on_lines_of_their_own(tmp_path: Path):
     )
 
 
-def test_segments_go_when_they_are_acknowledged(tmp_path: Path):
-    out = output(tmp_path, segment_b=100)
+def test_segments_go_a_while_after_they_are_acknowledged(tmp_path: Path):
+    clock = Clock()
+    out = output(tmp_path, clock=clock, segment_b=100)
     for _ in range(50):
         out.feed(b"x" * 50)
     assert len(list((tmp_path / "spool").iterdir())) == 25
     drain(out)
-    assert list((tmp_path / "spool").iterdir()) == []
     assert out.acknowledged == out.written == 2500
+    assert len(list((tmp_path / "spool").iterdir())) == 25
+    clock.now_s += 11
+    out.feed(b"y")
+    drain(out)
+    assert len(list((tmp_path / "spool").iterdir())) == 1
+
+
+def test_what_a_crashed_server_may_have_lost_is_sent_again(tmp_path: Path):
+    clock = Clock()
+    out = output(tmp_path, clock=clock)
+    out.feed(b"old ")
+    drain(out)
+    clock.now_s += 11
+    out.feed(b"lost ")
+    drain(out)
+    out.feed(b"under way")
+    chunk = out.next_chunk()
+    assert chunk is not None
+    out.rewind()
+    out.stored(chunk)
+    sent_again = drain(out)
+    assert sent_again[0].offset == 4
+    assert "".join(one.text for one in sent_again) == "lost under way"
+    out.rewind()
+    assert drain(out)[0].offset == 4
+    clock.now_s += 11
+    out.rewind()
+    assert drain(out) == []
 
 
 def test_when_too_much_waits_the_oldest_is_given_up_and_it_is_said(tmp_path: Path):

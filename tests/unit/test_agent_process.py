@@ -42,10 +42,10 @@ async def run(path: Path, *command: str) -> tuple[Ending, bytes]:
         with anyio.fail_after(20):
             async with anyio.create_task_group() as group:
                 group.start_soon(run.pump, heard.append)
-                ending = await run.wait()
+            ending = await run.wait()
+            return ending, b"".join(heard)
     finally:
         run.close()
-    return ending, b"".join(heard)
 
 
 @pytest.mark.anyio
@@ -90,7 +90,9 @@ async def test_sigpipe_ends_a_pipeline_as_usual(tmp_path: Path):
 
 @pytest.mark.anyio
 async def test_a_stop_is_gentle_first(tmp_path: Path):
-    run = script(tmp_path, "sh", "-c", "trap 'echo bye >said; exit 3' TERM; touch up; sleep 60 & wait")
+    run = script(
+        tmp_path, "sh", "-c", "trap 'echo bye >said; exit 3' TERM; touch up; sleep 60 & wait"
+    )
     try:
         await eventually((tmp_path / "up").exists)
         assert await run.stop(10.0) == Ending(3)
@@ -133,7 +135,9 @@ async def test_a_kill_finds_what_has_left_the_process_group(tmp_path: Path):
     daemon = "setsid sh -c 'echo $$ >daemon; exec sleep 60' >/dev/null 2>&1 & sleep 60"
     run = script(tmp_path, "sh", "-c", daemon, mark=mark)
     try:
-        await eventually(lambda: (tmp_path / "daemon").exists() and (tmp_path / "daemon").read_text())
+        await eventually(
+            lambda: (tmp_path / "daemon").exists() and (tmp_path / "daemon").read_text()
+        )
         stray = int((tmp_path / "daemon").read_text())
         assert stray in members(mark, 0)
         assert run.kill()
