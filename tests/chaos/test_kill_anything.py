@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -44,7 +44,7 @@ def began(world: World, job: str) -> float:
 
 @pytest.mark.parametrize("seed", range(ROUNDS))
 def test_the_weights_are_those_of_an_undisturbed_run(
-    world: World, bare: bytes, seed: int, record_property: pytest.RecordProperty
+    world: World, bare: bytes, seed: int, record_property: Callable[[str, object], None]
 ) -> None:
     dice = random.Random(seed)
     # Each role in turn, so that twenty rounds are sure to meet every one; the moment is random.

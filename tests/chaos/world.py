@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 SCRIPT = Path(__file__).parents[2] / "cli" / "vaultlayer_cli" / "demo" / "job" / "train.py"
-CLI = [sys.executable, "-m", "vaultlayer_cli.main"]
+CLI = [sys.executable, "-m", "vaultlayer_cli"]
 PINNED = {"OMP_NUM_THREADS": "1", "CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
 DEADLINE_S = 240.0
 ROLES = ("script", "agent", "init", "broker", "nats-server", "s3-server")
