@@ -74,25 +74,23 @@ class Ledger:
             cmd_id: stamped on the entry; found in the log, nothing is appended.
 
         Raises:
+            BrokerError: the log cannot be read; nothing was appended.
             BusTimeoutError: the outcome stayed unknown; the same call may be made again.
         """
+        sent = False
         for tries in range(TRIES_MAX):
-            state = await self.read(job)
-            if state is not None and cmd_id in state.seen:
-                return Appended(job=state)
-            decision = decide(state)
-            if decision is None:
-                return Appended(job=state)
-            if isinstance(decision, ErrorBody):
-                return Appended(job=state, refused=decision)
-            event = msgspec.structs.replace(
-                decision, job=job, cmd_id=cmd_id, actor=self._actor, at=self._clock()
-            )
             try:
-                seq = await self._log.append(event, after=state.seq if state else 0)
+                state = await self.read(job)
+                decided = self._decided(job, state, decide, cmd_id)
+                if isinstance(decided, Appended):
+                    return decided
+                sent = True
+                seq = await self._log.append(decided, after=state.seq if state else 0)
             except AppendConflictError:
                 continue
             except BrokerError as error:
+                if not sent:
+                    raise
                 # Unknown, not failed: the next fold shows it. Wait a little, the server may be away.
                 if tries >= TRIES_MAX // 4:
                     raise BusTimeoutError(
@@ -100,11 +98,26 @@ class Ledger:
                     ) from error
                 await anyio.sleep(min(0.05 * 2**tries, 2.0))
                 continue
-            return await self._stored(job, state, event, seq)
+            return await self._stored(job, state, decided, seq)
         raise BusTimeoutError(
             f"cannot append to the log of {job}",
             why=f"{TRIES_MAX} tries met a newer entry each",
             retryable=True,
+        )
+
+    def _decided(
+        self, job: JobId, state: Job | None, decide: Decide, cmd_id: CmdId
+    ) -> Appended | ev.Event:
+        """Give the stamped entry to append, or what came of it where there is nothing to append."""
+        if state is not None and cmd_id in state.seen:
+            return Appended(job=state)
+        decision = decide(state)
+        if decision is None:
+            return Appended(job=state)
+        if isinstance(decision, ErrorBody):
+            return Appended(job=state, refused=decision)
+        return msgspec.structs.replace(
+            decision, job=job, cmd_id=cmd_id, actor=self._actor, at=self._clock()
         )
 
     async def open_jobs(self) -> list[JobId]:

@@ -1,6 +1,6 @@
 """The ledger over a log in memory: conflicts, unknown outcomes, repeated commands, snapshots, strangers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import anyio
 import pytest
@@ -9,8 +9,8 @@ from vaultlayer import events as ev
 from vaultlayer import ledger as ledger_module
 from vaultlayer import subjects
 from vaultlayer.bus.memory import Fault, MemoryLog
-from vaultlayer.bus.protocol import AppendConflictError
-from vaultlayer.errors import BusTimeoutError, ErrorBody
+from vaultlayer.bus.protocol import AppendConflictError, Entry
+from vaultlayer.errors import BrokerDownError, BusTimeoutError, ErrorBody
 from vaultlayer.ids import ActorId, CmdId, JobId
 from vaultlayer.job import Job
 from vaultlayer.ledger import SNAPSHOT_EVERY, Ledger
@@ -137,6 +137,42 @@ async def test_an_outcome_that_stays_unknown_is_told_and_may_be_asked_again() ->
     log.faults.clear()
     await ledger.append(JOB, submit, CmdId("c1"))
     assert kinds(log) == ["submitted"]
+
+
+class DeafLog(MemoryLog):
+    """Loses the answer of an append and then cannot be read for a while."""
+
+    refusals = 0
+
+    async def read(self, job: JobId, *, after: int = 0) -> Sequence[Entry]:
+        if self.refusals:
+            self.refusals -= 1
+            raise BrokerDownError("there is no connection to the bus")
+        return await super().read(job, after=after)
+
+    async def append(self, event: ev.Event, *, after: int) -> int:
+        try:
+            return await super().append(event, after=after)
+        except BusTimeoutError:
+            self.refusals = 3
+            raise
+
+
+@pytest.mark.usefixtures("no_waiting")
+async def test_a_log_that_cannot_be_read_does_not_turn_unknown_into_failed() -> None:
+    log = DeafLog()
+    ledger = ledger_on(log)
+    log.faults.append(Fault.ACK_LOST)
+    appended = await ledger.append(JOB, submit, CmdId("c1"))
+    assert appended.job is not None
+    assert kinds(log) == ["submitted"]
+
+
+async def test_a_log_that_cannot_be_read_at_all_fails_at_once() -> None:
+    log = DeafLog()
+    log.refusals = 1
+    with pytest.raises(BrokerDownError):
+        await ledger_on(log).append(JOB, submit, CmdId("c1"))
 
 
 async def test_many_at_once_append_each_once() -> None:

@@ -35,12 +35,15 @@ class LastingClient(Client):
 
     async def _process_pong(self) -> None:
         """Pass over the answer to a flush that was cancelled: setting its result would raise."""
-        waiting = cast("list[Any]", self._pongs)  # pyright: ignore[reportUnknownMemberType]
+        waiting = self._flushes()
         if waiting and waiting[0].done():
             waiting.pop(0)
             self._pings_outstanding = 0
             return
         await super()._process_pong()
+
+    def _flushes(self) -> list[Any]:
+        return cast("list[Any]", self._pongs)  # pyright: ignore[reportUnknownMemberType]
 
     async def close(self) -> None:
         """End for good; one that never began has nothing to end."""
@@ -48,9 +51,15 @@ class LastingClient(Client):
             await super().close()
 
     def forget_unsent(self) -> None:
-        """Drop the commands of a lost connection: their senders are told of failure."""
+        """Drop the commands of a lost connection, and end the flushes that nobody will answer.
+
+        Whoever sent a message is told of failure elsewhere; subscriptions are made anew by the library.
+        """
         self._pending.clear()
         self._pending_data_size = 0
+        for flush in self._flushes():
+            if not flush.done():
+                flush.set_result(True)
 
     async def hear(
         self, subject: str, take: Callable[[Msg], Awaitable[None]], *, queue: str = ""

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Any
 
 import anyio
+from anyio.lowlevel import checkpoint
 from anyio.streams.memory import MemoryObjectReceiveStream
 from nats import errors
 from nats.aio.client import Server
@@ -242,6 +243,8 @@ class Connection:
                 mend="raise max_payload of the nats-server",
             ) from None
         except NOT_CONNECTED as error:
+            # Nothing was waited for: a caller that tries again at once must not starve the reconnect.
+            await checkpoint()
             raise self._down("there is no connection to the bus") from error
 
     def collect(self, subject: str) -> AbstractContextManager[Answers]:
