@@ -4,7 +4,7 @@ A script's own status is passed through unchanged. Ours lie in the range of syse
 scripts do not use by custom.
 """
 
-from vaultlayer.errors import VaultLayerError, error_types
+from vaultlayer.errors import InternalError, VaultLayerError, error_types
 
 OK = 0
 DETACHED = 0
@@ -32,10 +32,13 @@ MEANINGS = {
 
 
 def error_rows() -> list[tuple[int, str, str]]:
-    """List (exit status, code, meaning) of every error, by status and then by code."""
+    """List (exit status, code, meaning) of every error of the contract, by status and then by code."""
     rows = [
         (cls.exit_status, code, (cls.__doc__ or "").strip().splitlines()[0])
         for code, cls in error_types().items()
-        if cls is not VaultLayerError
+        if cls.__module__ == VaultLayerError.__module__ and cls is not VaultLayerError
     ]
-    return sorted(rows)
+    internal = InternalError("")
+    return sorted(
+        [*rows, (internal.exit_status, internal.code, (InternalError.__doc__ or "").strip())]
+    )

@@ -4,8 +4,8 @@ import os
 import sys
 from collections.abc import Sequence
 
-from vaultlayer.errors import VaultLayerError
-from vaultlayer_cli import exit_codes
+from vaultlayer.errors import FlagError, VaultLayerError
+from vaultlayer_cli import exit_codes, terminal
 from vaultlayer_cli.errors_text import show_error
 
 EXTRA_MISSING = """\
@@ -34,9 +34,9 @@ def run(arguments: Sequence[str]) -> int:
     try:
         return invoke(arguments)
     except VaultLayerError as error:
-        return show_error(error, as_json=wants_json(arguments))
+        return show_error(error, as_json=_wants_json(arguments, error))
     except BaseExceptionGroup as group:
-        return _show_group(group, as_json=wants_json(arguments))
+        return _show_group(group)
     except BrokenPipeError:
         return _let_go_of_stdout()
     except KeyboardInterrupt:
@@ -46,14 +46,12 @@ def run(arguments: Sequence[str]) -> int:
         return _missing(error)
 
 
-def wants_json(arguments: Sequence[str]) -> bool:
-    """Tell whether `--json` stands before the end of our own options."""
-    for argument in arguments:
-        if argument == "--":
-            return False
-        if argument == "--json":
-            return True
-    return False
+def _wants_json(arguments: Sequence[str], error: VaultLayerError) -> bool:
+    """Tell whether the error goes to a program.
+
+    What could not be parsed never came to the option itself: there the word alone must do.
+    """
+    return terminal.wants_json or (isinstance(error, FlagError) and "--json" in arguments)
 
 
 def _missing(error: ModuleNotFoundError) -> int:
@@ -65,11 +63,11 @@ def _missing(error: ModuleNotFoundError) -> int:
     return exit_codes.SOFTWARE_MISSING
 
 
-def _show_group(group: BaseExceptionGroup[BaseException], *, as_json: bool) -> int:
+def _show_group(group: BaseExceptionGroup[BaseException]) -> int:
     """Tell the first error of ours that a task group brought up; anything else is a defect."""
     ours, rest = group.split(VaultLayerError)
     if ours is not None:
-        return show_error(_first(ours), as_json=as_json)
+        return show_error(_first(ours), as_json=terminal.wants_json)
     interrupts, rest = group.split(KeyboardInterrupt)
     if interrupts is not None:
         return exit_codes.INTERRUPTED

@@ -58,7 +58,8 @@ def choose(wanted: str, rows: Sequence[JobRow]) -> JobId:
         raise FlagError(
             f"{len(found)} jobs begin with {wanted!r}", why=shown, mend="give more of the id"
         )
-    near = get_close_matches(wanted, [name for r in rows for name in (r.name, r.job) if name])
+    known = dict.fromkeys(name for row in rows for name in (row.name, row.job) if name)
+    near = get_close_matches(wanted, known)
     raise JobUnknownError(
         f"no job is called {wanted!r}",
         why=f"nearest: {', '.join(near)}" if near else "",

@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from vaultlayer_cli import terminal
+
 Job = Annotated[
     str,
     typer.Argument(
@@ -13,4 +15,16 @@ Job = Annotated[
     ),
 ]
 
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a line on stdout.")]
+
+def _note_json(value: bool) -> bool:
+    """Remember it for whoever tells an error: by then the command's own parameters are gone."""
+    terminal.wants_json = terminal.wants_json or value
+    return value
+
+
+AsJson = Annotated[
+    bool,
+    typer.Option(
+        "--json", help="One JSON object a line on stdout.", is_eager=True, callback=_note_json
+    ),
+]

@@ -9,6 +9,9 @@ from typing import Any, TextIO, cast
 
 import msgspec
 
+wants_json = False
+"""Whether this process was asked for JSON; set by the option itself."""
+
 STYLES = {
     "bold": "1",
     "dim": "2",

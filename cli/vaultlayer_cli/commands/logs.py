@@ -25,15 +25,15 @@ def logs(
         bool, typer.Option("--follow", "-f", help="Go on until the job is over.")
     ] = False,
     attempt: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Only the output of this attempt.")
-    ] = 0,
+        int | None, typer.Option(metavar="N", min=1, help="Only the output of this attempt.")
+    ] = None,
     raw: Annotated[
         bool, typer.Option("--raw", help="Without the lines that mark a new attempt.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Print a job's output, one continuous log over all its machines."""
-    run_async(_logs, job, follow, attempt, raw, as_json)
+    run_async(_logs, job, follow, attempt or 0, raw, as_json)
 
 
 async def _logs(wanted: str, follow: bool, attempt: int, raw: bool, as_json: bool) -> None:

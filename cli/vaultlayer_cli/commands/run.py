@@ -76,6 +76,13 @@ def run(  # noqa: PLR0917  typer calls it by name
     deadline: Annotated[
         str, typer.Option(metavar="TIME", help="Give up after so long, such as 2h30m.")
     ] = "",
+    exclusive: Annotated[
+        bool,
+        typer.Option("--exclusive", help="Start again only when the old machine is surely gone."),
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Pause the script while the broker is out of reach.")
+    ] = False,
     as_json: AsJson = False,
 ) -> int:
     """Run a command as a job that survives its machine.
@@ -102,6 +109,8 @@ def run(  # noqa: PLR0917  typer calls it by name
             deadline_s=parse_duration(deadline, "--deadline") if deadline else None,
             user_restarts=restarts,
         ),
+        exclusive=exclusive,
+        strict=strict,
     )
     max_b = (settings or Settings()).run.workdir_max_mb * MB
     workdir = scan(Path.cwd(), max_b=max_b, home=home)
