@@ -25,6 +25,7 @@ SAMPLES = {
     "provider": "<provider>",
     "actor": "<actor>",
     "name": "<name>",
+    "account": "<account>",
     "index": 0,
     "streams": 4,
 }
@@ -98,7 +99,9 @@ def protocol() -> str:
         "",
         "## Log entries",
         "",
-        "Every entry carries " + ", ".join(f"`{name}`" for name in sorted(common)) + "; `type` is the name",
+        "Every entry carries "
+        + ", ".join(f"`{name}`" for name in sorted(common))
+        + "; `type` is the name",
         "below in snake case, and the last token of the subject.",
         "",
         "| entry | meaning | own fields |",

@@ -150,10 +150,16 @@ class ScriptedBroker:
                 await stack.enter_async_context(
                     self.bus.serve(subjects.agents(verb), self._answering(verb, kind, handler))
                 )
+            await stack.enter_async_context(self.bus.serve(subjects.agents("log"), self._keep))
             group = await stack.enter_async_context(anyio.create_task_group())
             group.start_soon(self._watch_progress)
             yield self
             group.cancel_scope.cancel()
+
+    async def _keep(self, subject: str, payload: bytes) -> ms.LogStored:
+        job, attempt, _ = subjects.parse_agent(subject)
+        chunk = msgspec.json.decode(payload, type=ms.LogChunk)
+        return ms.LogStored(seq=await self.bus.keep_log(job, attempt, chunk))
 
     async def _watch_progress(self) -> None:
         async with self.bus.subscribe(subjects.progress(self.job)) as incoming:

@@ -28,7 +28,9 @@ def tracked(*suffixes: str) -> list[Path]:
 
 
 PYTHON = tracked(".py")
-PRODUCT = [p for p in PYTHON if p.relative_to(ROOT).parts[0] in {"vaultlayer", "actors", "agent", "cli"}]
+PRODUCT = [
+    p for p in PYTHON if p.relative_to(ROOT).parts[0] in {"vaultlayer", "actors", "agent", "cli"}
+]
 
 
 def test_the_sweep_sees_the_code() -> None:
@@ -64,7 +66,11 @@ def test_every_module_says_why_it_exists(path: Path) -> None:
 
 
 def test_only_the_bus_imports_nats_and_only_the_store_imports_s3() -> None:
-    allowed = {"nats": "vaultlayer/bus/", "aioboto3": "vaultlayer/store/", "obstore": "vaultlayer/store/"}
+    allowed = {
+        "nats": "vaultlayer/bus/",
+        "aioboto3": "vaultlayer/store/",
+        "obstore": "vaultlayer/store/",
+    }
     for path in PRODUCT:
         name = str(path.relative_to(ROOT))
         for node in ast.walk(ast.parse(path.read_text())):

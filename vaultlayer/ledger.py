@@ -11,7 +11,7 @@ import anyio
 import msgspec
 
 from vaultlayer import events as ev
-from vaultlayer.bus.protocol import AppendConflictError, JobLog
+from vaultlayer.bus.protocol import AppendConflictError, Entry, JobLog
 from vaultlayer.errors import BrokerError, BusTimeoutError, ErrorBody
 from vaultlayer.fold import fold
 from vaultlayer.ids import ActorId, CmdId, JobId
@@ -55,11 +55,11 @@ class Ledger:
         """Fold the job's log to its head; None when there is no such job."""
         state = self._folds.get(job) or await self._from_snapshot(job)
         for entry in await self._log.read(job, after=state.seq if state else 0):
-            event = ev.decode(parse_event(entry.subject)[1], entry.payload)
+            event = _event_of(entry)
             if event is not None:
                 state = fold(state, event, entry.seq)
             elif state is not None:
-                # An entry of a later version means nothing here, but it is the head to append after.
+                # What cannot be read means nothing here, but it is the head to append after.
                 state = msgspec.structs.replace(state, seq=entry.seq)
         if state is not None:
             self._keep(job, state)
@@ -163,7 +163,7 @@ class Ledger:
         entry = await self._log.last_snapshot(job)
         if entry is None:
             return None
-        event = ev.decode("snapshot", entry.payload)
+        event = _event_of(entry)
         return fold(None, event, entry.seq) if event is not None else None
 
     def _keep(self, job: JobId, state: Job) -> None:
@@ -171,3 +171,12 @@ class Ledger:
         self._folds.move_to_end(job)
         while len(self._folds) > CACHE_MAX:
             self._folds.popitem(last=False)
+
+
+def _event_of(entry: Entry) -> ev.Event | None:
+    """Read a stored entry; None for one of a later version, or one that is no entry of ours at all."""
+    try:
+        return ev.decode(parse_event(entry.subject)[1], entry.payload)
+    except msgspec.MsgspecError:
+        # One such entry must not stop a job for ever; nobody but the broker can append.
+        return None

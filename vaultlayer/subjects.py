@@ -11,7 +11,8 @@ JOB_STREAM = "JOBS"
 LOG_STREAM = "LOGS"
 JOB_LOG_SOURCE = "vl.job.>"
 LIVE_DESTINATION = "vl.live.>"
-LOG_SUBJECTS = "vl.agent.*.*.*.log"
+LOG_SUBJECTS = "vl.log.*.*.*"
+"""No agent may publish there: the server acknowledges to whatever reply subject a publisher names."""
 INDEX_BUCKET = "vl_jobs"
 REVOCATION_STREAM = "REVOCATIONS"
 REVOCATIONS = "vl.revocations"
@@ -115,9 +116,20 @@ def progress(job: JobId) -> str:
     return f"vl.agent.{slot_of(job)}.{job}.*.progress"
 
 
+def stored_log(job: JobId, attempt: Attempt) -> str:
+    """Where the script's output in one attempt is stored; an agent sends it to its subject `…log`."""
+    return f"vl.log.{slot_of(job)}.{job}.{attempt}"
+
+
 def logs(job: JobId) -> str:
     """The script's output in all attempts of one job, stored."""
-    return f"vl.agent.{slot_of(job)}.{job}.*.log"
+    return f"vl.log.{slot_of(job)}.{job}.*"
+
+
+def parse_stored_log(subject: str) -> tuple[JobId, Attempt]:
+    """Give (job, attempt) of stored output."""
+    tokens = subject.split(".")
+    return JobId(tokens[3]), Attempt(int(tokens[4]))
 
 
 def control(job: JobId, attempt: Attempt, verb: str) -> str:

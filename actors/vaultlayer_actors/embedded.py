@@ -10,9 +10,9 @@ import time
 
 import anyio
 import msgspec
-from vaultlayer.bus.credential import read_credential
 
 from vaultlayer import __version__
+from vaultlayer.bus.credential import read_credential
 from vaultlayer.errors import ErrorBody, InternalError, VaultLayerError
 from vaultlayer.logging import get_logger, set_up_logging
 from vaultlayer.settings import Home, Settings, find_home, load_settings

@@ -15,10 +15,10 @@ from pathlib import Path
 import anyio
 import structlog
 from anyio.abc import TaskStatus
+
 from vaultlayer.bus.credential import BusCredential, read_credential
 from vaultlayer.bus.nats import open_bus
 from vaultlayer.bus.streams import check_server, ensure_streams
-
 from vaultlayer.endpoints import read_endpoints
 from vaultlayer.errors import BrokerDownError, FlagError, VaultLayerError
 from vaultlayer.ids import ActorId, token

@@ -269,7 +269,7 @@ async def test_output_is_stored_and_read_back_in_pages(bus: NatsBus) -> None:
 
     for place in range(5):
         for attempt in (1, 2):
-            await bus.store_log(subjects.agent(JOB, Attempt(attempt), "log"), chunk(attempt, place))
+            await bus.keep_log(JOB, Attempt(attempt), chunk(attempt, place))
     page = await bus.read_logs(JOB, most=4)
     assert ([one.seq for one in page.logs], page.head, page.more) == ([1, 2, 3, 4], 10, True)
     rest = await bus.read_logs(JOB, after=4)

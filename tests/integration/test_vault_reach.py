@@ -167,3 +167,25 @@ async def test_the_vault_answers_only_to_the_inbox_of_the_asker(world: VaultWorl
         with anyio.move_on_after(0.3) as waited:
             pytest.fail(f"answered elsewhere: {await anext(heard)}")
         assert waited.cancelled_caught
+
+
+async def test_an_agent_cannot_make_the_server_speak_for_it(world: VaultWorld):
+    """A stream acknowledges to whatever reply subject a publisher names, with the server's own rights."""
+    victim, job = await world.submit(), await world.submit()
+    machine = await world.order(job, 1)
+    before = await world.ledger.read(victim)
+    async with (
+        world.agent(machine) as agent,
+        world.bus.subscribe("vl.ctl.>") as orders,
+    ):
+        for reply in (
+            subjects.control(victim, Attempt(1), "fenced"),
+            subjects.event(victim, "finished"),
+        ):
+            for verb in ("log", "beat", "progress", "secrets"):
+                await agent.connection.publish(machine.subject(verb), b"{}", reply=reply)
+        await agent.request(machine.subject("secrets"), machine.secrets_request, Sealed)
+        with anyio.move_on_after(0.3) as waited:
+            pytest.fail(f"the server said {await anext(orders)}")
+        assert waited.cancelled_caught
+    assert await world.ledger.read(victim) == before

@@ -234,6 +234,18 @@ async def test_an_entry_of_a_later_version_is_passed_over_and_appended_behind() 
     assert appended.job.cancel_requested_at
 
 
+async def test_an_entry_that_cannot_be_read_does_not_stop_the_job() -> None:
+    log = MemoryLog()
+    ledger = ledger_on(log)
+    await ledger.append(JOB, submit, CmdId("c1"))
+    for kind, payload in (("finished", b"{}"), ("lost", b"not json"), ("snapshot", b'{"type":1}')):
+        log.entries.append(Entry(len(log.entries) + 1, subjects.event(JOB, kind), payload))
+    appended = await ledger_on(log, "two").append(JOB, always, CmdId("c2"))
+    assert appended.job is not None
+    assert appended.job.cancel_requested_at
+    assert not appended.job.outcome
+
+
 async def test_only_submitted_jobs_that_are_not_closed_are_open() -> None:
     log = MemoryLog()
     ledger = ledger_on(log)

@@ -177,7 +177,7 @@ async def read_page(
     with connection.collect(api) as answers:
         await connection.publish(api, msgspec.json.encode(ask), reply=answers.reply)
         with anyio.move_on_after(API_S_MAX):
-            return await _page(stream, answers)
+            return await page_of(stream, answers)
     raise _incomplete(stream)
 
 
@@ -205,7 +205,8 @@ async def subjects_of(connection: Connection, stream: str, pattern: str) -> list
             return found
 
 
-async def _page(stream: str, answers: Answers) -> Page:
+async def page_of(stream: str, answers: Answers) -> Page:
+    """Take the answers to one batched read, up to the mark that ends them; raises as `read_page`."""
     entries: list[Stored] = []
     previous = 0
     while True:

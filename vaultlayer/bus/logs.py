@@ -6,21 +6,21 @@ from vaultlayer.bus import jetstream
 from vaultlayer.bus.connection import Connection
 from vaultlayer.ids import Attempt, JobId
 from vaultlayer.messages import LogChunk, LogsPage, StoredLog
-from vaultlayer.subjects import LOG_STREAM, agent, logs, parse_agent
+from vaultlayer.subjects import LOG_STREAM, logs, parse_stored_log, stored_log
 
 _JSON = msgspec.json.Encoder()
 _CHUNK = msgspec.json.Decoder(LogChunk)
 
 
-async def store_log(connection: Connection, subject: str, chunk: LogChunk) -> int:
-    """Store a chunk and give its sequence; the acknowledgement comes to the caller's own inbox.
+async def keep_log(connection: Connection, job: JobId, attempt: Attempt, chunk: LogChunk) -> int:
+    """Store a chunk that an agent sent and give its sequence; of a broker process.
 
     Raises:
         BusTimeoutError: whether it was stored is unknown; storing it twice does no harm.
         BrokerDownError: there is no connection or no stream; it was not stored.
         BrokerError: the server refuses it.
     """
-    return await jetstream.store(connection, subject, _JSON.encode(chunk))
+    return await jetstream.store(connection, stored_log(job, attempt), _JSON.encode(chunk))
 
 
 async def read_logs(
@@ -35,11 +35,13 @@ async def read_logs(
         attempt: only this one; 0 for all.
         most: chunks in the page.
     """
-    subject = agent(job, Attempt(attempt), "log") if attempt else logs(job)
+    subject = stored_log(job, Attempt(attempt)) if attempt else logs(job)
     page = await jetstream.read_page(connection, LOG_STREAM, subject, after=after, most=most)
     chunks = [
         StoredLog(
-            seq=entry.seq, attempt=parse_agent(entry.subject)[1], chunk=_CHUNK.decode(entry.payload)
+            seq=entry.seq,
+            attempt=parse_stored_log(entry.subject)[1],
+            chunk=_CHUNK.decode(entry.payload),
         )
         for entry in page.entries
     ]

@@ -23,8 +23,8 @@ from vaultlayer.errors import (
     VaultLayerError,
     error_of,
 )
-from vaultlayer.ids import JobId
-from vaultlayer.messages import ERROR_HEADER, LogChunk, LogsPage
+from vaultlayer.ids import Attempt, JobId
+from vaultlayer.messages import ERROR_HEADER, LogChunk, LogsPage, LogStored
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -254,8 +254,16 @@ class NatsBus:
         return NatsJobLog(self.connection, streams)
 
     async def store_log(self, subject: str, chunk: LogChunk) -> int:
-        """Store a chunk of output and give its sequence; see `vaultlayer.bus.logs.store_log`."""
-        return await logs.store_log(self.connection, subject, chunk)
+        """Have the broker store a chunk of output and give its sequence; raises as `request`.
+
+        It is a request and no publish into a stream: the server would acknowledge to whatever reply subject
+        an agent names, and so speak for it where it may not.
+        """
+        return (await self.request(subject, chunk, LogStored)).seq
+
+    async def keep_log(self, job: JobId, attempt: Attempt, chunk: LogChunk) -> int:
+        """Store a chunk that an agent sent; see `vaultlayer.bus.logs.keep_log`. Broker processes only."""
+        return await logs.keep_log(self.connection, job, attempt, chunk)
 
     async def read_logs(
         self, job: JobId, *, after: int = 0, attempt: int = 0, most: int = 200

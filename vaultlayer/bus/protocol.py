@@ -12,8 +12,8 @@ import msgspec
 
 from vaultlayer.errors import VaultLayerError
 from vaultlayer.events import Event
-from vaultlayer.ids import JobId
-from vaultlayer.messages import JobRow, LogsPage
+from vaultlayer.ids import Attempt, JobId
+from vaultlayer.messages import JobRow, LogChunk, LogsPage
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -161,6 +161,10 @@ class Bus(Protocol):
 
     def subscribe(self, subject: str) -> AbstractAsyncContextManager[AsyncIterator[Incoming]]:
         """Receive messages while the context is open."""
+        ...
+
+    async def keep_log(self, job: JobId, attempt: Attempt, chunk: LogChunk) -> int:
+        """Store output that an agent sent and give its sequence. Broker processes only."""
         ...
 
     async def read_logs(

@@ -188,7 +188,7 @@ class _Window:
     last: bool
     done: anyio.Event = field(default_factory=anyio.Event)
     digests: list[str] = field(default_factory=list[str])
-    data: bytearray = field(default_factory=bytearray)
+    data: bytes = b""
     identity: Identity | None = None
 
     @property
@@ -329,31 +329,35 @@ async def _read(window: _Window, threads: CapacityLimiter) -> None:
 
 def _read_now(window: _Window) -> None:
     """Read and hash; the file must be the same before and after."""
-    source, data = window.source, bytearray(window.size_b)
-    view = memoryview(data)
+    source = window.source
     try:
         with source.path.open("rb", buffering=0) as file:
-            before = os.fstat(file.fileno())
-            check_source(source, before)
-            filled = 0
-            while filled < len(data):
-                count = os.preadv(file.fileno(), [view[filled:]], window.offset_b + filled)
-                if not count:
-                    break
-                filled += count
+            check_source(source, os.fstat(file.fileno()))
+            data = _read_fully(file.fileno(), window.offset_b, window.size_b)
             after = os.fstat(file.fileno())
             check_source(source, after)
     except OSError as error:
         raise _unreadable(source, error) from error
-    if filled < len(data):
+    if len(data) < window.size_b:
         raise SourceChangedError(
             f"{source.root}:{source.name} became shorter while it was being saved"
         )
-    at = 0
+    at, view = 0, memoryview(data)
     for length in window.lengths:
         window.digests.append(hashlib.sha256(view[at : at + length]).hexdigest())
         at += length
     window.data, window.identity = data, identity_of(after)
+
+
+def _read_fully(handle: int, offset_b: int, size_b: int) -> bytes:
+    """Read so many bytes, or all there are; nearly always in one call, which spares a copy."""
+    data = os.pread(handle, size_b, offset_b)
+    while len(data) < size_b:
+        more = os.pread(handle, size_b - len(data), offset_b + len(data))
+        if not more:
+            break
+        data += more
+    return data
 
 
 def _unreadable(source: SourceFile, error: OSError) -> DiskError | SourceChangedError:

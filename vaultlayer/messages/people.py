@@ -119,7 +119,7 @@ class LogsRequest(Message, frozen=True, kw_only=True):
 
 
 class LogChunk(Message, frozen=True, kw_only=True):
-    """`…log`: output of the script, stored in the stream LOGS. `offset` is the first byte's place.
+    """`…log`: output of the script, stored in LOGS by the broker. `offset`: the first byte's place.
 
     The same chunk may be stored twice; readers drop what lies below the offset they have.
     """
@@ -128,6 +128,12 @@ class LogChunk(Message, frozen=True, kw_only=True):
     offset: int
     text: str
     at: float = 0.0
+
+
+class LogStored(Message, frozen=True, kw_only=True):
+    """Reply of `…log`: the chunk's place in the stream LOGS; it is on the server's disk, or about to be."""
+
+    seq: int
 
 
 class StoredLog(Message, frozen=True, kw_only=True):

@@ -74,9 +74,12 @@ def fault_of(text: str, *, kind: str, what: str, endpoint: str) -> StoreError:
         return StoreUnreachableError(what, why=reason, retryable=True)
     if status:
         return StoreError(what, why=f"{endpoint} answers {status} {code}".rstrip())
+    silent = "HTTP error" in text or not text
     return StoreUnreachableError(
         what,
-        why=f"{endpoint} does not answer",
+        why=f"{endpoint} does not answer"
+        if silent
+        else f"{endpoint} answers something that is no S3",
         mend="is the endpoint right, and the server up?",
         retryable=True,
     )

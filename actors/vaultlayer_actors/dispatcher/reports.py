@@ -64,6 +64,7 @@ class ReportDesk:
             "reject": self._reject,
             "notice": self._notice,
             "exit": self._exit,
+            "log": self._log,
         }
         async with contextlib.AsyncExitStack() as stack:
             for verb, handler in verbs.items():
@@ -96,6 +97,12 @@ class ReportDesk:
             raise error_of(appended.refused)
         assert appended.job is not None
         return appended.job
+
+    async def _log(self, subject: str, payload: bytes) -> ms.LogStored:
+        """Store output, also of an attempt that is over: its last words matter most."""
+        chunk = msgspec.json.decode(payload, type=ms.LogChunk)
+        job, attempt, _ = subjects.parse_agent(subject)
+        return ms.LogStored(seq=await self._context.bus.keep_log(job, attempt, chunk))
 
     async def _brief(self, subject: str, payload: bytes) -> ms.Brief:
         request = msgspec.json.decode(payload, type=ms.BriefRequest)
