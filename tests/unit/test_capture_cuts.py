@@ -10,7 +10,7 @@ import pytest
 from captures import capture_of, content, end_of, names, take
 from framework_files import safetensors_bytes, torch_bytes, trainer_files, write, write_trainer
 from vaultlayer.checkpoint.manifest import FORMAT, FileEntry, Manifest, Piece
-from vaultlayer_agent.capture import HookEvent
+from vaultlayer_agent.capture import HookEvent, stage
 
 pytestmark = pytest.mark.anyio
 
@@ -166,6 +166,25 @@ async def test_a_save_that_died_half_way_leaves_the_last_good_version(work: Path
     assert content(last, "ckpt.pt") == torch_bytes(b"good")
     assert next(file.mtime_ns for file in last.files) == when_ns
     assert not last.meta
+
+
+async def test_a_rewrite_that_begins_while_we_copy_spoils_no_cut(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    capture = capture_of(work)
+    capture.set_aside()
+    write(work, {"ckpt.pt": torch_bytes(b"good")})
+    capture.release(await take(capture))
+    write(work, {"ckpt.pt": torch_bytes(b"newer")})
+    copy = stage._copy_bytes  # pyright: ignore[reportPrivateUsage]
+
+    def racing(source: int, target: int, size_b: int) -> int:
+        os.truncate(work / "ckpt.pt", 40)
+        return copy(source, target, size_b)
+
+    monkeypatch.setattr(stage, "_copy_bytes", racing)
+    last = await capture.final()
+    assert content(last, "ckpt.pt") == torch_bytes(b"good")
 
 
 async def test_a_broken_file_of_which_there_is_no_good_version_is_told(work: Path) -> None:

@@ -100,6 +100,8 @@ async def test_files_saved_together_go_into_one_cut(work: Path) -> None:
     assert names(cut) == {"model.pt", "optim.pt"}, (
         "the moment of the cut is the end of the last save"
     )
+    folders = {path.name for path in (work.parent / "staging").iterdir()} - {"kept"}
+    assert folders == {str(cut.number)}, "what was held for the first of them is gone"
     assert await nothing_for(capture, 1.0)
 
 
@@ -175,7 +177,8 @@ async def test_output_without_any_checkpoint_is_cut_when_it_is_quiet(
 async def test_logs_that_outrun_an_exact_checkpoint_wait_for_the_next_one(
     work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("vaultlayer_agent.capture.capture.OUTPUT_S", 0.2)
+    for name in ("OUTPUT_S", "OUTPUT_BESIDE_S"):
+        monkeypatch.setattr(f"vaultlayer_agent.capture.capture.{name}", 0.2)
     capture = capture_of(work)
     write_trainer(work / "out", 10)
     capture.set_aside()
