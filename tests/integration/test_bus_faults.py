@@ -2,16 +2,17 @@
 
 import time
 from collections.abc import AsyncGenerator
+from pathlib import Path
 
 import anyio
 import pytest
 
 from buses import STREAMS, Wire, open_test_bus, ready_bus, until
-from servers import NatsServer
+from servers import NatsServer, free_ports, running_nats
 from vaultlayer import events as ev
 from vaultlayer.bus import changes as changes_module
 from vaultlayer.bus import jetstream
-from vaultlayer.bus.nats import NatsBus
+from vaultlayer.bus.nats import NatsBus, open_bus
 from vaultlayer.bus.protocol import AppendConflictError
 from vaultlayer.errors import BrokerDownError, BrokerError, BusTimeoutError
 from vaultlayer.ids import ActorId, CmdId, JobId
@@ -272,3 +273,29 @@ async def test_closing_without_a_server_does_not_hang(nats_server: NatsServer) -
         await until(lambda: not bus.is_connected)
         began_s = time.monotonic()
     assert time.monotonic() - began_s < 3.0
+
+
+async def test_another_server_is_taken_when_one_goes_away(
+    nats_server: NatsServer, tmp_path: Path
+) -> None:
+    dead = f"nats://127.0.0.1:{free_ports(1)[0]}"
+    with running_nats(tmp_path / "second") as second:
+        urls = [dead, nats_server.url, second.url]
+        async with open_bus(urls, None, inbox="_INBOX.x", name="x") as bus:
+            for gone, left in ((nats_server, second), (second, nats_server)):
+                gone.kill()
+
+                async def answers(left: NatsServer = left) -> bool:
+                    async with open_test_bus(left) as other:
+                        return await other.gather("test.where", Done(), Done, wait_s=1.0) == [
+                            Done()
+                        ]
+
+                async def here(_subject: str, _payload: bytes) -> Done:
+                    return Done()
+
+                async with bus.serve("test.where", here):
+                    with anyio.fail_after(10):
+                        while not await answers():
+                            await anyio.sleep(0.02)
+                gone.start()
