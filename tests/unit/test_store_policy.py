@@ -115,6 +115,7 @@ def test_an_r2_key_that_only_reads_is_one_key() -> None:
     ("kind", "text", "expected", "retryable"),
     [
         ("GenericError", "HTTP error: error sending request", StoreUnreachableError, True),
+        ("GenericError", "Got invalid DeleteObjects response", StoreUnreachableError, True),
         ("GenericError", "status code: 503 x", StoreUnreachableError, True),
         ("GenericError", "status code: 429 x", StoreUnreachableError, True),
         (
