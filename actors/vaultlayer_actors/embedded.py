@@ -4,9 +4,11 @@
 and `<run>/broker.error.json` when it cannot start, for whoever started it.
 """
 
+import contextlib
 import os
 import sys
 import time
+from collections.abc import Generator
 
 import anyio
 import msgspec
@@ -35,11 +37,18 @@ def main() -> None:
     began_s = time.monotonic()
     set_up_logging(sys.stderr)
     home = find_home()
-    home.run.mkdir(parents=True, exist_ok=True)
-    try:
+    with exit_on_error(home):
         settings = load_settings(home.config_file)
         (home.run / "broker.error.json").unlink(missing_ok=True)
         anyio.run(_serve, home, settings, began_s)
+
+
+@contextlib.contextmanager
+def exit_on_error(home: Home) -> Generator[None]:
+    """Tell an error of ours to whoever started this process, and end it with the error's status."""
+    home.run.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
     except* VaultLayerError as group:
         error = _first(group)
         _tell_failure(home, error.body())
