@@ -147,6 +147,22 @@ async def test_a_file_that_changed_since_its_capture_voids_the_checkpoint(
     assert [found.key async for found in store.list(f"{prefix_of(10)}manifests/")] == []
 
 
+async def test_a_file_that_changes_right_after_it_was_read_voids_the_checkpoint(
+    store: S3Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "log.txt").write_text("step 1")
+    real = os.pread
+
+    def read_then_write(handle: int, length: int, offset: int) -> bytes:
+        data = real(handle, length, offset)
+        (tmp_path / "log.txt").write_text("step 2")
+        return data
+
+    monkeypatch.setattr("vaultlayer.checkpoint.upload.os.pread", read_then_write)
+    with pytest.raises(SourceChangedError):
+        await save(store, tmp_path, attempt=12)
+
+
 async def test_a_file_that_changes_while_it_is_read_voids_the_checkpoint(
     store: S3Store, tmp_path: Path
 ) -> None:
