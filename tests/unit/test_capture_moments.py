@@ -105,6 +105,30 @@ async def test_files_saved_together_go_into_one_cut(work: Path) -> None:
     assert await nothing_for(capture, 1.0)
 
 
+async def test_a_script_that_saves_all_the_time_is_cut_group_by_group(work: Path) -> None:
+    """Saves a tenth of a second apart never pause, so the next round shows that one is whole."""
+    capture = capture_of(work)
+    capture.set_aside()
+    seen: list[tuple[bytes, bytes]] = []
+    async with anyio.create_task_group() as group:
+
+        async def collect() -> None:
+            async for cut in capture.cuts():
+                seen.append((content(cut, "model.pt"), content(cut, "optim.pt")))
+                capture.release(cut)
+
+        group.start_soon(collect)
+        for number in range(12):
+            for name in ("model.pt", "optim.pt"):
+                capture.heard(begin_of(work / name))
+                write(work, {name: torch_bytes(b"%d" % number)})
+                capture.heard(end_of(work / name, "torch"))
+                await anyio.sleep(0.1)
+        group.cancel_scope.cancel()
+    assert len(seen) >= 3
+    assert all(model == optim for model, optim in seen), "never new weights with old moments"
+
+
 # Found by looking ---------------------------------------------------------------------------------
 
 

@@ -5,7 +5,7 @@ by copy while they are young. Half-written checkpoints are left out. Two ways le
 
 * the hook says that a checkpoint is complete: it is cut at once, while the hook waits for our answer, so
   logs and checkpoint agree, and rotation cannot delete under us. A save of a single file may be one of
-  several that belong together, so its cut is held for `GROUP_S` and dropped if another save begins;
+  several that belong together, so its cut is held a while (`group.py`);
 * without hooks the places are looked at every half second (never more than a twentieth of the time).
 
 Only the newest cut waits for the consumer; older ones are dropped unseen.
@@ -29,6 +29,7 @@ from vaultlayer_agent.capture.code import Code
 from vaultlayer_agent.capture.complete import Finding
 from vaultlayer_agent.capture.events import BEGIN, BYE, END, FAILED, HookEvent
 from vaultlayer_agent.capture.eye import LEADING, Eye, Key, Told, View, rank_of
+from vaultlayer_agent.capture.group import Group
 from vaultlayer_agent.capture.plan import Item, copied_b, plan_files
 from vaultlayer_agent.capture.quiet import find_descendants
 from vaultlayer_agent.capture.scan import entry_of
@@ -37,10 +38,10 @@ from vaultlayer_agent.capture.tier import Seen, find_tier
 from vaultlayer_agent.capture.tree import Tree
 
 LOOK_S = 0.5
+LOOK_LEAST_S = 0.05
 LOOK_SHARE = 0.05
 LOOK_MOST_S = 20.0
 QUIET_S = 2.0
-GROUP_S = 1.0
 MOVING_MOST_S = 30.0
 OUTPUT_S = 30.0
 OUTPUT_BESIDE_S = 600.0
@@ -101,16 +102,15 @@ class Capture:
         self._keys: frozenset[Key] = frozenset()
         self._rewritten: set[tuple[str, str]] = set()
         self._pending: Cut | None = None
-        self._held: tuple[Cut, frozenset[Key], float] | None = None
+        self._group = Group[tuple[Cut, frozenset[Key]]]()
         self._wake = anyio.Event()
         self._numbers = 0
         self._looks = 0
         self._published = 0
         self._busy_shelf = False
         self._scan_s = 0.0
-        self._saved_s = float("-inf")
         self._cut_s = time.monotonic()
-        self._moving_s: float | None = None
+        self._new_s: float | None = None
         self._dirty: dict[tuple[str, str], float] = {}
         self._logger = get_logger(part="capture")
 
@@ -122,7 +122,8 @@ class Capture:
                 yield cut
                 continue
             await self._wait()
-            self._publish_held()
+            if self._group.left_s(time.monotonic()) == 0.0 and not self._told.busy:
+                self._end_group(publish=True)
             if self._pending is None:
                 await self._look()
 
@@ -137,7 +138,7 @@ class Capture:
             DiskFullError: no space is left to put it aside.
         """
         self.ended()
-        self._drop_held()
+        self._end_group(publish=False)
         self._drop_pending()
         view = self._judge(await anyio.to_thread.run_sync(self._eye.scan), at_rest=True)
         return await self._shelve(view, final=True)
@@ -188,8 +189,7 @@ class Capture:
         path = os.path.realpath(event.path) if event.path else ""
         if event.kind == BEGIN:
             self._told.busy[path] = event.pid
-            self._saved_s = time.monotonic()
-            self._drop_held()
+            self._end_group(publish=self._group.begin(path, time.monotonic()))
         elif event.kind == FAILED:
             self._told.busy.pop(path, None)
         elif event.kind == BYE:
@@ -203,7 +203,7 @@ class Capture:
 
     def _heard_end(self, path: str, event: HookEvent) -> None:
         self._told.busy.pop(path, None)
-        self._saved_s = time.monotonic()
+        self._group.end(time.monotonic())
         try:
             entry = entry_of(Path(path).lstat())
         except OSError:
@@ -231,8 +231,8 @@ class Capture:
         if event.framework in LEADING:
             self._publish(cut, frozenset(view.keys))
         else:
-            self._drop_held()
-            self._held = (cut, frozenset(view.keys), self._saved_s + GROUP_S)
+            self._end_group(publish=False)
+            self._group.hold((cut, frozenset(view.keys)))
 
     def _heard_loaded(self, path: str) -> None:
         for root, place in self._places.items():
@@ -243,8 +243,8 @@ class Capture:
 
     async def _wait(self) -> None:
         wait_s = min(max(LOOK_S, self._scan_s / LOOK_SHARE), LOOK_MOST_S)
-        if self._held is not None:
-            wait_s = min(wait_s, max(self._held[2] - time.monotonic(), 0.0))
+        left_s = self._group.left_s(time.monotonic())
+        wait_s = min(wait_s, max(left_s, LOOK_LEAST_S)) if left_s is not None else wait_s
         with anyio.move_on_after(wait_s):
             await self._wake.wait()
         self._wake = anyio.Event()
@@ -269,14 +269,15 @@ class Capture:
         self._publish(cut, frozenset(view.keys))
 
     def _wants_cut(self, view: View, now_s: float) -> bool:
-        saving = now_s - self._saved_s < GROUP_S or bool(self._told.busy) or self._held is not None
-        unsettled = bool(view.moving)
-        self._moving_s = (self._moving_s or now_s) if unsettled else None
-        patient = self._moving_s is not None and now_s - self._moving_s < MOVING_MOST_S
+        saving = self._group.is_saving(now_s) or bool(self._told.busy)
         new = frozenset(view.keys) - self._keys
-        if new:
-            return any(view.keys[key].marked for key in new) or not (saving or patient)
-        return not (saving or patient) and self._wants_output(view, now_s)
+        if not new:
+            return not saving and self._wants_output(view, now_s)
+        self._new_s = self._new_s or now_s
+        patient = now_s - self._new_s < MOVING_MOST_S
+        return any(view.keys[key].marked for key in new) or not (
+            patient and (saving or view.moving)
+        )
 
     def _wants_output(self, view: View, now_s: float) -> bool:
         """Whether output without a checkpoint is worth a cut: never beside one that resumes exactly."""
@@ -354,16 +355,18 @@ class Capture:
         self._note_cut(keys)
         self._wake.set()
 
-    def _publish_held(self) -> None:
-        if self._held is not None and time.monotonic() >= self._held[2] and not self._told.busy:
-            cut, keys, _ = self._held
-            self._held = None
-            self._publish(cut, keys)
+    def _end_group(self, *, publish: bool) -> None:
+        held = self._group.take()
+        if held is not None and publish:
+            self._publish(*held)
+        elif held is not None:
+            self.release(held[0])
 
     def _note_cut(self, keys: frozenset[Key]) -> None:
         known = {(root, name) for root, name, _ in self._keys}
         self._rewritten |= {key[:2] for key in keys - self._keys if key[:2] in known}
         self._keys = keys
+        self._new_s = None
         self._shelf.keep_only(self._worth_keeping())
         self._dirty.clear()
         self._cut_s = time.monotonic()
@@ -382,11 +385,6 @@ class Capture:
         if self._pending is not None:
             self.release(self._pending)
             self._pending = None
-
-    def _drop_held(self) -> None:
-        if self._held is not None:
-            self.release(self._held[0])
-            self._held = None
 
     def _relative(self, root: str, finding: Finding) -> str:
         return os.path.relpath(self._places[root] / finding.path, self._places.get("work", "."))
