@@ -43,14 +43,16 @@ async def until(holds: Callable[[], bool], *, within_s: float = 10.0) -> None:
 
 @dataclass
 class Wire:
-    """A relay before a server that can swallow one answer.
+    """A relay before a server that can lose things.
 
     Once `trigger` went to the server, nothing of what the server says comes back, and both ends are cut.
+    What holds `lose` does not go to the server, once.
     """
 
     server: NatsServer
     port: int = field(default_factory=lambda: free_ports(1)[0])
     trigger: bytes = b""
+    lose: bytes = b""
     cuts: int = 0
 
     @property
@@ -92,6 +94,9 @@ class Wire:
             group.start_soon(down)
 
     async def _send_up(self, data: bytes, upstream: SocketStream, muted: anyio.Event) -> None:
+        if self.lose and self.lose in data:
+            self.lose = b""
+            return
         if self.trigger and self.trigger in data:
             self.trigger = b""
             muted.set()

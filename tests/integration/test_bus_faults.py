@@ -10,15 +10,16 @@ import pytest
 from buses import STREAMS, Wire, open_test_bus, ready_bus, until
 from servers import NatsServer, free_ports, running_nats
 from vaultlayer import events as ev
+from vaultlayer import subjects
 from vaultlayer.bus import changes as changes_module
 from vaultlayer.bus import jetstream
 from vaultlayer.bus.nats import NatsBus, open_bus
 from vaultlayer.bus.protocol import AppendConflictError
 from vaultlayer.errors import BrokerDownError, BrokerError, BusTimeoutError
-from vaultlayer.ids import ActorId, CmdId, JobId
+from vaultlayer.ids import ActorId, Attempt, CmdId, JobId
 from vaultlayer.job import Job
 from vaultlayer.ledger import Ledger
-from vaultlayer.messages import Done
+from vaultlayer.messages import Done, LogChunk
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
 
@@ -224,7 +225,8 @@ async def test_a_change_that_came_while_the_server_was_away_is_heard(
         # Another process is connected again before the listener is.
         async with open_test_bus(nats_server) as other:
             seq = await ledger_append(other)
-        with anyio.fail_after(10):
+        # Much sooner than any deadline of a call: nothing waits for the answers of the old connection.
+        with anyio.fail_after(3):
             assert (await anext(changes)).seq == seq
 
 
@@ -234,19 +236,37 @@ async def ledger_append(bus: NatsBus) -> int:
     return appended.job.seq
 
 
-async def test_a_listener_whose_pull_fell_silent_asks_again(
-    nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+async def test_a_listener_whose_question_was_lost_asks_again(
+    nats_server: NatsServer, bus: NatsBus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(changes_module, "HEARTBEAT_S", 0.1)
     monkeypatch.setattr(changes_module, "SILENCE_S_MAX", 0.4)
-    async with ready_bus(nats_server) as bus, bus.job_log(STREAMS).changes("dispatcher") as changes:
-        await anyio.sleep(0.2)
-        nats_server.freeze()
-        await anyio.sleep(1.0)
-        nats_server.thaw()
+    wire = Wire(nats_server, lose=b"CONSUMER.MSG.NEXT")
+    async with (
+        wire.running(),
+        open_test_bus(nats_server, url=wire.url) as deaf,
+        deaf.job_log(STREAMS).changes("dispatcher") as changes,
+    ):
+        await until(lambda: not wire.lose)
         seq = await ledger_append(bus)
-        with anyio.fail_after(10):
+        with anyio.fail_after(5):
             assert (await anext(changes)).seq == seq
+
+
+async def test_what_a_dying_connection_still_held_is_not_sent_on_the_next(
+    nats_server: NatsServer, bus: NatsBus
+) -> None:
+    chunk = LogChunk(incarnation="i", offset=0, text="x" * 200_000)
+    nats_server.freeze()
+    for _ in range(150):
+        await bus.publish(subjects.stored_log(JOB, Attempt(1)), chunk)
+        await anyio.sleep(0)
+    nats_server.kill()
+    await until(lambda: not bus.is_connected)
+    await anyio.to_thread.run_sync(nats_server.start)
+    await until(lambda: bus.is_connected)
+    await anyio.sleep(0.2)
+    assert (await bus.read_logs(JOB)).logs == []
 
 
 async def test_a_wait_for_a_frozen_server_that_was_given_up_does_not_break_the_connection(

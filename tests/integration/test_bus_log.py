@@ -119,6 +119,27 @@ async def test_what_was_just_appended_is_read(nats_server: NatsServer, log: Nats
             assert [e.seq for e in await reader.read(JOB, after=seq - 1)] == [seq]
 
 
+async def test_a_read_that_lags_behind_what_is_known_is_repeated(
+    nats_server: NatsServer, bus: NatsBus, log: NatsJobLog
+) -> None:
+    await log.append(cleared(JOB, "a"), after=0)
+    # A replica that lags looks like this: an entry that we know of is not there yet.
+    purge = {"filter": subjects.job_log(JOB)}
+    stream = subjects.stream_of(JOB, STREAMS)
+    await jetstream.call(bus.connection, f"STREAM.PURGE.{stream}", purge)
+    read: list[int] = []
+    seq = 0
+
+    async def read_late() -> None:
+        read.extend([entry.seq for entry in await log.read(JOB)])
+
+    async with open_test_bus(nats_server) as other, anyio.create_task_group() as group:
+        group.start_soon(read_late)
+        await anyio.sleep(0.1)
+        seq = await other.job_log(STREAMS).append(cleared(JOB, "b"), after=0)
+    assert read == [seq]
+
+
 async def test_jobs_are_listed_over_all_streams(log: NatsJobLog) -> None:
     jobs = jobs_of_every_stream()
     for job in jobs:
