@@ -24,7 +24,7 @@ from vaultlayer_agent.waiting import Backoff
 T = TypeVar("T", bound=msgspec.Struct)
 
 REQUEST_TIMEOUT_S = 5.0
-COMMIT_TIMEOUT_S = 30.0
+COMMIT_TIMEOUT_S = 15.0
 """The broker reads the manifest from the bucket before it answers."""
 
 DEFECT_TRIES = 20

@@ -240,7 +240,7 @@ async def test_lost_replies_are_asked_for_again_by_the_same_name(
     shared_nats: NatsServer, weed: WeedServer, tmp_path: Path
 ):
     async with broker(shared_nats, weed, tmp_path, COUNTING, "3") as rig:
-        rig.deaf = {"ready": 1, "started": 1, "exit": 1}
+        rig.deaf = {"ready": 1, "started": 1, "ckpt": 1, "exit": 1}
         async with rig.agent() as agent:
             assert await agent.left(60.0) == Status.OK, agent.log
         for verb in rig.deaf:

@@ -83,6 +83,13 @@ def test_threads_are_left_alone_under_launchers(command: list[str], threads: int
     assert en.choose_threads(command, 8) == threads
 
 
+def test_pins_travel_with_a_checkpoint_and_nonsense_is_no_pin():
+    assert en.pins_of(en.Pins(threads=6).as_meta()) == en.Pins(threads=6)
+    assert en.pins_of(en.Pins().as_meta()) == en.Pins()
+    assert en.pins_of({}) is None
+    assert en.pins_of({"pin_threads": "-1"}) is None
+
+
 def test_resume_args_are_appended_only_when_there_is_something_to_resume():
     template = "--resume {latest} --dir={latest_dir} --at {step} 'two words'"
     assert en.script_command(["t"], template, None) == ["t"]

@@ -89,12 +89,15 @@ async def test_sigpipe_ends_a_pipeline_as_usual(tmp_path: Path):
 
 
 @pytest.mark.anyio
-async def test_a_stop_is_gentle_first(tmp_path: Path):
+@pytest.mark.parametrize("paused", [False, True])
+async def test_a_stop_is_gentle_first(tmp_path: Path, paused: bool):
     run = script(
         tmp_path, "sh", "-c", "trap 'echo bye >said; exit 3' TERM; touch up; sleep 60 & wait"
     )
     try:
         await eventually((tmp_path / "up").exists)
+        if paused:
+            run.pause()
         assert await run.stop(10.0) == Ending(3)
     finally:
         run.close()
