@@ -197,7 +197,7 @@ def test_a_machine_that_never_boots_is_given_up_at_its_deadline() -> None:
 
 def test_failed_creates_are_followed_by_growing_pauses() -> None:
     history = History()
-    pauses = []
+    pauses: list[float] = []
     for number in range(1, 5):
         history.follow(CLOUD)
         history.add(ev.CreateFailed(attempt=number, code="no-capacity", reason="none"))
