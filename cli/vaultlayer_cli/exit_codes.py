@@ -13,9 +13,6 @@ DETACHED = 0
 DOCTOR_FAILED = 1
 """At least one check of `doctor` failed."""
 
-SOFTWARE_MISSING = 69
-"""A package of an extra is not installed."""
-
 INTERRUPTED = 130
 """Ctrl-C anywhere else: 128 + SIGINT."""
 

@@ -2,16 +2,19 @@
 
 import os
 import sys
+import traceback
 from collections.abc import Sequence
+from typing import cast
 
-from vaultlayer.errors import FlagError, VaultLayerError
+from vaultlayer.errors import (
+    DiskError,
+    FlagError,
+    InternalError,
+    ServerMissingError,
+    VaultLayerError,
+)
 from vaultlayer_cli import exit_codes, terminal
 from vaultlayer_cli.errors_text import show_error
-
-EXTRA_MISSING = """\
-vaultlayer: the command line needs {name}, which is not installed
-mend: pip install 'vaultlayer[all]'
-"""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -26,61 +29,70 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command and give its exit status; every expected error is told to the person."""
+    """Run one command and give its exit status; whatever goes wrong is told to the person."""
     try:
         from vaultlayer_cli.app import invoke  # noqa: PLC0415  so that a missing extra can be named
-    except ModuleNotFoundError as error:
-        return _missing(error)
-    try:
+
         return invoke(arguments)
-    except VaultLayerError as error:
+    except BaseException as error:  # noqa: BLE001  the outermost frame: nobody else can tell it
+        return _tell(_root(error), arguments)
+
+
+def _root(error: BaseException) -> BaseException:
+    """Give what a task group wraps: an error of ours before anything else, else the first."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    group = cast("BaseExceptionGroup[BaseException]", error)
+    for kind in (VaultLayerError, KeyboardInterrupt, BrokenPipeError, BaseException):
+        ours, _ = group.split(kind)
+        if ours is not None:
+            return _root(ours.exceptions[0])
+    return group
+
+
+def _tell(error: BaseException, arguments: Sequence[str]) -> int:
+    """Tell one error in the way that fits its kind; gives the exit status."""
+    if isinstance(error, VaultLayerError):
         return show_error(error, as_json=_wants_json(arguments, error))
-    except BaseExceptionGroup as group:
-        return _show_group(group)
-    except BrokenPipeError:
+    if isinstance(error, BrokenPipeError):
         return _let_go_of_stdout()
-    except KeyboardInterrupt:
+    if isinstance(error, KeyboardInterrupt):
         sys.stderr.write("\n")
         return exit_codes.INTERRUPTED
-    except ModuleNotFoundError as error:
-        return _missing(error)
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else exit_codes.OK
+    if isinstance(error, ModuleNotFoundError) and not (error.name or "").startswith("vaultlayer"):
+        name = (error.name or "").split(".")[0]
+        return show_error(_extra_missing(name), as_json=_wants_json(arguments))
+    if os.environ.get("VAULTLAYER_LOG", "").upper() == "DEBUG":
+        traceback.print_exception(error)
+    return show_error(_unforeseen(error), as_json=_wants_json(arguments))
 
 
-def _wants_json(arguments: Sequence[str], error: VaultLayerError) -> bool:
+def _unforeseen(error: BaseException) -> VaultLayerError:
+    """Give an error of ours for one that nobody thought of."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return DiskError(f"cannot use {error.filename}", why=error.strerror or str(error))
+    return InternalError(
+        "this is a defect of VaultLayer",
+        why=f"{type(error).__name__}: {error}",
+        mend="report it with what VAULTLAYER_LOG=DEBUG shows",
+    )
+
+
+def _extra_missing(name: str) -> VaultLayerError:
+    return ServerMissingError(
+        f"this command needs {name}, which is not installed",
+        mend="pip install 'vaultlayer[all]'",
+    )
+
+
+def _wants_json(arguments: Sequence[str], error: VaultLayerError | None = None) -> bool:
     """Tell whether the error goes to a program.
 
     What could not be parsed never came to the option itself: there the word alone must do.
     """
     return terminal.wants_json or (isinstance(error, FlagError) and "--json" in arguments)
-
-
-def _missing(error: ModuleNotFoundError) -> int:
-    """Name the extra when a third party's package is missing; a missing module of ours is a defect."""
-    name = (error.name or "").split(".")[0]
-    if not name or name == "vaultlayer_cli":
-        raise error
-    sys.stderr.write(EXTRA_MISSING.format(name=name))
-    return exit_codes.SOFTWARE_MISSING
-
-
-def _show_group(group: BaseExceptionGroup[BaseException]) -> int:
-    """Tell the first error of ours that a task group brought up; anything else is a defect."""
-    ours, rest = group.split(VaultLayerError)
-    if ours is not None:
-        return show_error(_first(ours), as_json=terminal.wants_json)
-    interrupts, rest = group.split(KeyboardInterrupt)
-    if interrupts is not None:
-        return exit_codes.INTERRUPTED
-    pipes, rest = group.split(BrokenPipeError)
-    if pipes is not None:
-        return _let_go_of_stdout()
-    assert rest is not None
-    raise rest
-
-
-def _first(group: BaseExceptionGroup[VaultLayerError]) -> VaultLayerError:
-    found = group.exceptions[0]
-    return _first(found) if isinstance(found, BaseExceptionGroup) else found
 
 
 def _let_go_of_stdout() -> int:

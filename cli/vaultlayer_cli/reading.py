@@ -176,21 +176,32 @@ def _shown(line: str) -> str:
 
 
 def tail(printed: Sequence[Printed], most: int) -> list[Printed]:
-    """Give the last `most` lines of what was printed."""
+    """Give the last `most` lines of what was printed; the agent's own are not counted."""
+    room = _tail_length("".join(one.text for one in printed), most)
     kept: list[Printed] = []
-    room = most
     for one in reversed(printed):
         if room <= 0:
             break
-        lines = re.findall(r"[^\n]*\n|[^\n]+", one.text)
-        chosen = lines[-room:]
-        room -= sum(1 for line in chosen if line.endswith("\n"))
-        dropped_b = len("".join(lines[: len(lines) - len(chosen)]).encode())
-        missing_b = 0 if dropped_b else one.missing_b
+        cut = max(0, len(one.text) - room)
+        room -= len(one.text)
+        dropped, text = one.text[:cut], one.text[cut:]
         kept.append(
             msgspec.structs.replace(
-                one, text="".join(chosen), offset=one.offset + dropped_b, missing_b=missing_b
+                one,
+                text=text,
+                offset=one.offset + len(dropped.encode()),
+                missing_b=0 if dropped else one.missing_b,
             )
         )
     kept.reverse()
     return kept
+
+
+def _tail_length(text: str, most: int) -> int:
+    """Count the characters of the last `most` lines; what follows the last newline is a line too."""
+    lines: list[str] = re.findall(r"[^\n]*\n|[^\n]+", text)
+    begin, counted = len(lines), 0
+    while begin and counted < most:
+        begin -= 1
+        counted += not lines[begin].startswith(AGENT)
+    return sum(map(len, lines[begin:]))

@@ -95,6 +95,24 @@ def test_a_missing_extra_is_named(tmp_path: Path) -> None:
     assert "Traceback" not in said.stderr
 
 
+DEFECT = (
+    "import vaultlayer_cli.app as app\n"
+    "def invoke(arguments): raise KeyError('oops')\n"
+    "app.invoke = invoke\n"
+    "from vaultlayer_cli.main import main; main()"
+)
+
+
+def test_a_defect_of_ours_is_called_one_and_its_trace_is_shown_when_asked_for(
+    tmp_path: Path,
+) -> None:
+    said = vaultlayer("ps", cwd=tmp_path, code=DEFECT)
+    assert said.returncode == 70
+    assert "KeyError: 'oops'" in said.stderr
+    assert "Traceback" not in said.stderr
+    assert "Traceback" in vaultlayer("ps", cwd=tmp_path, code=DEFECT, VAULTLAYER_LOG="DEBUG").stderr
+
+
 USAGE = [
     (("nope",), 64, "flag-bad"),
     (("verson",), 64, "flag-bad"),

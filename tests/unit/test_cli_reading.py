@@ -145,7 +145,12 @@ def test_a_tail_has_the_last_lines_across_chunks() -> None:
         Printed(attempt=1, offset=5, text="d\ne\n"),
     ]
     assert "".join(p.text for p in tail(printed, 1)) == "e\n"
-    assert "".join(p.text for p in tail(printed, 2)) == "d\ne\n"
+    assert "".join(p.text for p in tail(printed, 2)) == "cd\ne\n"
     assert [p.offset for p in tail(printed, 1)] == [7]
     assert "".join(p.text for p in tail(printed, 99)) == "a\nb\ncd\ne\n"
     assert tail(printed, 0) == []
+
+
+def test_a_tail_does_not_count_what_the_agent_says() -> None:
+    printed = [Printed(attempt=1, offset=0, text=f"a\nb\n{AGENT}hello\n")]
+    assert tail(printed, 1)[0].text == f"b\n{AGENT}hello\n"
