@@ -5,7 +5,12 @@ import sys
 from collections.abc import MutableMapping
 from typing import Any, TextIO
 
-import structlog
+from vaultlayer.imports import left_out
+
+with left_out("rich"):  # structlog takes it in for a renderer for screens
+    import structlog
+
+Logger = structlog.typing.FilteringBoundLogger
 
 SECRET_WORDS = ("secret", "seed", "token", "jwt", "password", "env_sealed", "access_key", "box")
 
@@ -37,6 +42,6 @@ def set_up_logging(stream: TextIO | None = None, *, level: str = "INFO") -> None
     )
 
 
-def get_logger(**bound: Any) -> structlog.typing.FilteringBoundLogger:
+def get_logger(**bound: Any) -> Logger:
     """Give a logger with some names bound once, such as `actor` or `job`."""
     return structlog.get_logger(**bound)

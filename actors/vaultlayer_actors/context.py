@@ -5,12 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-import structlog
-
 from vaultlayer.bus.protocol import Bus, JobLog
 from vaultlayer.ids import ActorId
 from vaultlayer.lease import LeaseTerms
 from vaultlayer.ledger import Ledger
+from vaultlayer.logging import Logger, get_logger
 from vaultlayer.settings import Home, Settings
 
 
@@ -32,9 +31,9 @@ class ActorContext:
     """Seconds that never jump: for leases and waits within this process."""
 
     @property
-    def logger(self) -> structlog.typing.FilteringBoundLogger:
+    def logger(self) -> Logger:
         """A logger that names this actor on each line."""
-        return structlog.get_logger(actor=self.actor)
+        return get_logger(actor=self.actor)
 
 
 class Actor(Protocol):

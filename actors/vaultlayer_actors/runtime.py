@@ -13,7 +13,6 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 import anyio
-import structlog
 from anyio.abc import TaskStatus
 
 from vaultlayer.bus.credential import BusCredential, read_credential
@@ -23,7 +22,7 @@ from vaultlayer.endpoints import read_endpoints
 from vaultlayer.errors import BrokerDownError, FlagError, VaultLayerError
 from vaultlayer.ids import ActorId, token
 from vaultlayer.ledger import Ledger
-from vaultlayer.logging import set_up_logging
+from vaultlayer.logging import get_logger, set_up_logging
 from vaultlayer.settings import Home, Settings, load_settings
 from vaultlayer.subjects import actor_inbox
 from vaultlayer_actors.context import Actor, ActorContext, ActorFactory
@@ -70,7 +69,7 @@ async def run_one(
     """Run one actor until cancelled; an actor that falls is built anew with a growing pause."""
     factory = factory_of(kind)
     actor_id = ActorId(f"{kind}-{token(secrets.token_bytes(6), 6)}")
-    logger = structlog.get_logger(actor=actor_id)
+    logger = get_logger(actor=actor_id)
     failures = 0
     while True:
         try:

@@ -5,10 +5,11 @@ answer to a cancelled flush arrives; it sends commands of a lost connection on t
 lost connection it tries one server of several.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, cast
 
 from nats import errors
+from nats.aio import transport
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
@@ -21,6 +22,24 @@ NOT_CONNECTED = (
     OSError,
 )
 """What the library raises when it cannot send now."""
+
+
+def allow_websockets(urls: Iterable[str]) -> None:
+    """Give the library what it needs for `ws` and `wss` addresses, if there are any among `urls`.
+
+    It would import that by itself at each start, which takes longer than all the rest; see
+    `vaultlayer.imports`. Where it is not installed, the library says so when it connects.
+    """
+    if not any(url.startswith(("ws://", "wss://")) for url in urls):
+        return
+    try:
+        import aiohttp  # noqa: PLC0415  takes 100 ms
+        import multidict  # noqa: PLC0415
+    except ModuleNotFoundError:
+        return
+    # The library finds both as globals of this module.
+    transport.aiohttp = aiohttp  # pyright: ignore[reportPrivateImportUsage]
+    transport.multidict = multidict  # pyright: ignore[reportPrivateImportUsage]
 
 
 class LastingClient(Client):

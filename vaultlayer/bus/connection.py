@@ -16,7 +16,7 @@ from nats import errors
 from nats.aio.client import Server
 from nats.aio.msg import Msg
 
-from vaultlayer.bus.client import NOT_CONNECTED, LastingClient
+from vaultlayer.bus.client import NOT_CONNECTED, LastingClient, allow_websockets
 from vaultlayer.bus.credential import BusCredential
 from vaultlayer.bus.inbox import Answers, Inbox
 from vaultlayer.errors import BrokerDownError, BrokerError, BusTimeoutError, DeniedError
@@ -101,6 +101,7 @@ class Connection:
             BrokerDownError: no server answered.
             DeniedError: a server refused the credential.
         """
+        allow_websockets(self._urls)
         try:
             with anyio.move_on_after(timeout_s):
                 await self._client.connect(**self._options())
