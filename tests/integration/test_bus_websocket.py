@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from nats.aio import transport
 
 from servers import free_ports, running_nats
 from vaultlayer import subjects
@@ -18,7 +19,12 @@ pytestmark = [
 ]
 
 
-async def test_a_websocket_address_connects_and_asks(tmp_path: Path) -> None:
+async def test_a_websocket_address_connects_although_the_start_leaves_out_what_it_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As in a fresh process; here another test may have imported it.
+    monkeypatch.setattr(transport, "aiohttp", None)
+    monkeypatch.setattr(transport, "multidict", None)
     (port,) = free_ports(1)
     extra = f'websocket {{ listen: "127.0.0.1:{port}", no_tls: true }}'
     inbox = subjects.actor_inbox(ActorId("tester-one"))
