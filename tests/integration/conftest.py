@@ -1,13 +1,14 @@
 """Fixtures of tests against real servers."""
 
 import os
-from collections.abc import Generator
+from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
 
 import anyio.from_thread
 import pytest
 
 from checkpoints import MIB, credential
+from stores import JOB, ONE, OTHER, TWO, admin_credential
 from vaultlayer.store.s3 import S3Store, open_store
 from weed import WeedServer, weed_server
 
@@ -39,3 +40,26 @@ def files(tmp_path: Path) -> Path:
     (top / "log.txt").write_text("step 1\n")
     os.utime(top / "out/checkpoint-1", ns=(1, 1_234_567_891_123_456_789))
     return top
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncGenerator[WeedServer]:
+    """An S3 server of this test alone, to be killed and frozen."""
+    async with weed_server(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+async def admin(server: WeedServer) -> S3Store:
+    """The whole bucket, with an object of each owner in it."""
+    store = open_store(admin_credential(server))
+    for key in (
+        f"{ONE}x",
+        f"{TWO}x",
+        f"{JOB}HEAD",
+        f"{JOB}code/x",
+        f"{OTHER}a1-cccccccc/x",
+        "elsewhere",
+    ):
+        await store.put(key, b"theirs")
+    return store

@@ -1,90 +1,23 @@
-"""The store against a real S3 server: who may do what, who wins, and what a crash loses."""
+"""The store against a real S3 server: who may do what."""
 
 import base64
 import hmac
 import json
-import os
-from collections.abc import AsyncGenerator, Awaitable, Sequence
-from pathlib import Path
-from typing import Any
 
-import aioboto3
 import anyio
 import msgspec
 import pytest
 from botocore.exceptions import ClientError
 
+from stores import JOB, ONE, OTHER, TWO, admin_credential, client, denied, keys, minter
 from vaultlayer.errors import (
-    StoreConflictError,
     StoreDeniedError,
     StoreError,
-    StoreMissingError,
-    StoreUnreachableError,
 )
-from vaultlayer.messages.people import StoreCredential
 from vaultlayer.store.s3 import S3Store, open_store, probe
-from vaultlayer.store.sts import Bucket, StsMinter
-from weed import WeedServer, weed_server
+from weed import WeedServer
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio, pytest.mark.usefixtures("admin")]
-
-JOB = "jobs/j234567892/"
-ONE, TWO = f"{JOB}a1-aaaaaaaa/", f"{JOB}a2-bbbbbbbb/"
-OTHER = "jobs/j999999999/"
-
-
-def admin_credential(server: WeedServer, **changes: Any) -> StoreCredential:
-    credential = StoreCredential(
-        endpoint=server.endpoint,
-        bucket=server.bucket,
-        region=server.region,
-        root="",
-        access_key=server.access_key,
-        secret_key=server.secret_key,
-    )
-    return msgspec.structs.replace(credential, **changes)
-
-
-def minter(server: WeedServer, **changes: Any) -> StsMinter:
-    bucket = Bucket(
-        endpoint=server.endpoint,
-        bucket=server.bucket,
-        region=server.region,
-        root="",
-        access_key=server.access_key,
-        secret_key=server.secret_key,
-    )
-    return StsMinter(msgspec.structs.replace(bucket, **changes), server.role_arn)
-
-
-@pytest.fixture
-async def server(tmp_path: Path) -> AsyncGenerator[WeedServer]:
-    async with weed_server(tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-async def admin(server: WeedServer) -> S3Store:
-    store = open_store(admin_credential(server))
-    for key in (
-        f"{ONE}x",
-        f"{TWO}x",
-        f"{JOB}HEAD",
-        f"{JOB}code/x",
-        f"{OTHER}a1-cccccccc/x",
-        "elsewhere",
-    ):
-        await store.put(key, b"theirs")
-    return store
-
-
-async def denied(call: Awaitable[object]) -> None:
-    with pytest.raises(StoreDeniedError):
-        await call
-
-
-async def keys(store: S3Store, prefix: str) -> set[str]:
-    return {found.key async for found in store.list(prefix)}
 
 
 async def test_an_attempts_key_reads_its_job_and_writes_its_own_prefix(
@@ -122,19 +55,6 @@ async def test_an_attempts_key_can_do_nothing_else(server: WeedServer, admin: S3
         await denied(keys(mine, prefix))
     for key in await keys(admin, ""):
         assert (await admin.get(key)).data == b"theirs"
-
-
-def client(server: WeedServer, service: str, credential: StoreCredential) -> Any:
-    """Give a foreign client, that sends what ours would refuse to send."""
-    session: Any = aioboto3.Session()
-    return session.client(
-        service,
-        endpoint_url=server.endpoint,
-        region_name=server.region,
-        aws_access_key_id=credential.access_key,
-        aws_secret_access_key=credential.secret_key,
-        aws_session_token=credential.session_token,
-    )
 
 
 async def test_dots_in_a_key_do_not_lead_out_of_the_prefix(
@@ -242,114 +162,6 @@ async def test_an_expired_key_is_refused(server: WeedServer) -> None:
     await denied(expired.get(f"{ONE}x"))
 
 
-async def race(outcomes: list[bool], calls: Sequence[Awaitable[object]]) -> None:
-    """Start all at once; notes for each whether it won."""
-
-    async def tried(call: Awaitable[object]) -> None:
-        try:
-            await call
-            outcomes.append(True)
-        except StoreConflictError:
-            outcomes.append(False)
-
-    async with anyio.create_task_group() as group:
-        for call in calls:
-            group.start_soon(tried, call)
-
-
-async def test_a_conditional_write_has_exactly_one_winner_of_eight(admin: S3Store) -> None:
-    created: dict[str, list[bool]] = {f"{JOB}race{number}": [] for number in range(6)}
-    async with anyio.create_task_group() as group:
-        for key, outcomes in created.items():
-            puts = [admin.put(key, bytes([number]), only_if_absent=True) for number in range(8)]
-            group.start_soon(race, outcomes, puts)
-    assert [sorted(outcomes) for outcomes in created.values()] == [[False] * 7 + [True]] * 6
-    etags = {key: (await admin.get(key)).etag for key in created}
-    swapped: dict[str, list[bool]] = {key: [] for key in created}
-    async with anyio.create_task_group() as group:
-        for key, outcomes in swapped.items():
-            puts = [
-                admin.put(key, b"n" + bytes([number]), if_match=etags[key]) for number in range(8)
-            ]
-            group.start_soon(race, outcomes, puts)
-    assert [sorted(outcomes) for outcomes in swapped.values()] == [[False] * 7 + [True]] * 6
-
-
-async def test_kill_nine_loses_no_acknowledged_object(server: WeedServer) -> None:
-    acknowledged: dict[str, bytes] = {}
-    impatient = S3Store(admin_credential(server), tries=1)
-
-    async def write(worker: int) -> None:
-        for number in range(1000):
-            size = 5 * 1024 * 1024 if number % 20 == 0 else 2000
-            key, data = f"{ONE}{worker}/{number}", os.urandom(size)
-            try:
-                await impatient.put(key, data)
-            except StoreUnreachableError:
-                return
-            acknowledged[key] = data
-
-    async with anyio.create_task_group() as group:
-        for worker in range(6):
-            group.start_soon(write, worker)
-        with anyio.fail_after(60):
-            while len(acknowledged) < 400:
-                await anyio.sleep(0.005)
-        server.kill()
-    assert len(acknowledged) >= 400
-    assert sum(len(data) > 1_000_000 for data in acknowledged.values()) >= 15
-    await server.start()
-    store = open_store(admin_credential(server))
-    lost = [key for key, data in acknowledged.items() if (await store.get(key)).data != data]
-    assert lost == []
-
-
-async def test_a_call_outlives_a_restart_of_the_server(server: WeedServer, admin: S3Store) -> None:
-    server.kill()
-    async with anyio.create_task_group() as group:
-        group.start_soon(admin.put, f"{ONE}late", b"late")
-        await anyio.sleep(0.2)
-        await server.start()
-    assert (await admin.get(f"{ONE}late")).data == b"late"
-
-
-async def test_a_server_that_is_down_or_frozen_is_unreachable_within_the_deadline(
-    server: WeedServer,
-) -> None:
-    quick = S3Store(admin_credential(server), tries=2, answer_s=0.5)
-    server.freeze()
-    try:
-        with anyio.fail_after(10), pytest.raises(StoreUnreachableError):
-            await quick.get_range(f"{ONE}x", 0, 1)
-    finally:
-        server.thaw()
-    server.kill()
-    with anyio.fail_after(10), pytest.raises(StoreUnreachableError) as caught:
-        await quick.get_range(f"{ONE}x", 0, 1)
-    assert server.endpoint in str(caught.value)
-    with pytest.raises(StoreUnreachableError):
-        await minter(server).mint([JOB], ONE, 900)
-
-
-async def test_what_is_not_there_is_missing_be_it_object_or_bucket(
-    server: WeedServer, admin: S3Store
-) -> None:
-    for call in (
-        admin.get(f"{ONE}none"),
-        admin.head(f"{ONE}none"),
-        admin.get_range(f"{ONE}x", 50, 1),
-    ):
-        with pytest.raises(StoreMissingError):
-            await call
-    nowhere = open_store(admin_credential(server, bucket="no-such-bucket"))
-    for call in (nowhere.get("x"), nowhere.put("x", b""), keys(nowhere, "")):
-        with pytest.raises(StoreMissingError) as caught:
-            await call
-        assert "bucket" in caught.value.why
-    with pytest.raises(StoreMissingError):
-        await probe(nowhere, "")
-
-
 async def test_new_keys_are_used_without_losing_the_call_that_was_refused(
     server: WeedServer, admin: S3Store
 ) -> None:
@@ -394,16 +206,3 @@ async def test_no_variable_of_the_environment_changes_where_or_how_we_write(
     store = open_store(await minter(server).mint([JOB], ONE, 900))
     await store.put(f"{ONE}z", b"1")
     assert (await store.head(f"{ONE}z")).size_b == 1
-
-
-async def test_a_listing_of_several_pages_is_whole(admin: S3Store) -> None:
-    wanted = {f"{OTHER}{number}" for number in range(2100)}
-    async with anyio.create_task_group() as group:
-        for start in range(6):
-            group.start_soon(put_all, admin, sorted(wanted)[start::6])
-    assert await keys(admin, OTHER) == wanted | {f"{OTHER}a1-cccccccc/x"}
-
-
-async def put_all(store: S3Store, names: list[str]) -> None:
-    for name in names:
-        await store.put(name, b"1")

@@ -99,29 +99,38 @@ async def upload(
         DiskError: a file cannot be read.
         StoreError: the bucket refuses, or does not answer after several tries.
     """
-    started_s = time.monotonic()
     origin = Origin(
         prefix=prefix, job=job, attempt=attempt, incarnation=incarnation, seq=seq, step=step
     )
-    ordered = sorted(files, key=lambda one: (one.root, one.name))
     plan = PackPlan(prefix, [parent] if parent else [], pack_b=pack_b)
-    run = _Run(
-        store, plan, known or KnownFiles(), ByteBudget(max(in_flight_b, 2 * (pack_b + WINDOW_B)))
-    )
+    budget = ByteBudget(max(in_flight_b, 2 * (pack_b + WINDOW_B)))
+    run = _Run(store, plan, known or KnownFiles(), budget)
+    ordered = sorted(files, key=lambda one: (one.root, one.name))
+    return await _upload(run, origin, ordered, parent, meta or {})
+
+
+async def _upload(
+    run: "_Run",
+    origin: Origin,
+    files: Sequence[SourceFile],
+    parent: Manifest | None,
+    meta: Mapping[str, str],
+) -> Uploaded:
+    started_s = time.monotonic()
     async with task_group() as group:
-        await run.send(group, ordered)
-    manifest = _manifest(origin, ordered, run, parent, meta or {})
+        await run.send(group, files)
+    manifest = _manifest(origin, files, run, parent, meta)
     data = encode_manifest(manifest)
     identity = manifest_id(data)
-    key = manifest_key(prefix, identity)
+    key = manifest_key(origin.prefix, identity)
     decode_manifest(data, key)
-    await _put_manifest(store, key, data)
+    await _put_manifest(run.store, key, data)
     run.known.turn()
     return Uploaded(
         manifest=identity,
         key=key,
         size_b=manifest.size_b,
-        new_b=plan.new_b,
+        new_b=run.plan.new_b,
         files=len(manifest.files),
         content=manifest,
         seconds=time.monotonic() - started_s,
