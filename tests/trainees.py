@@ -54,10 +54,18 @@ class Run(msgspec.Struct):
 class Trainee:
     """One job whose attempts each get a directory of their own at the same path."""
 
-    def __init__(self, top: Path, script: str, *words: str, packages: str = "") -> None:
+    def __init__(
+        self, top: Path, script: str, *words: str, packages: str = "", ranks: int = 1
+    ) -> None:
         self.top = top
         self.work = top / "work"
-        self.command = [sys.executable, str(JOBS / script), *words]
+        launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
+        self.command = [
+            sys.executable,
+            *(launcher if ranks > 1 else []),
+            str(JOBS / script),
+            *words,
+        ]
         self._packages = packages
         self._saves = 0
 

@@ -194,3 +194,20 @@ async def test_what_a_cut_holds_is_what_lay_on_disk(trainee: Trainee) -> None:
         if path.is_file():
             assert copy.read_bytes() == path.read_bytes()
             assert copy.stat().st_mtime_ns == path.stat().st_mtime_ns
+
+
+@pytest.mark.anyio
+async def test_two_ranks_go_on_together_from_a_checkpoint_in_the_middle(tmp_path: Path) -> None:
+    trainee = Trainee(tmp_path, "hf_trainer.py", "--steps", "24", "--save-steps", "6", ranks=2)
+    bare = trainee.run_bare()
+    assert bare.status == 0, bare.output
+    history = history_of(trainee.work)
+    first = await trainee.run()
+    assert first.digest == bare.digest
+    middle = next(saved for saved in first.saved if saved.cut.step != 24)
+    step = middle.cut.step
+    assert {f"out/checkpoint-{step}/rng_state_{rank}.pth" for rank in (0, 1)} <= middle.names
+    second = await trainee.run(resume=middle)
+    assert second.digest == bare.digest
+    assert history_of(trainee.work) == history
+    assert [event.step for event in second.told("resumed")] == [step, step]
