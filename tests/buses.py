@@ -54,6 +54,8 @@ class Wire:
     trigger: bytes = b""
     lose: bytes = b""
     cuts: int = 0
+    sent: bytearray = field(default_factory=bytearray)
+    """All that went to the server."""
 
     @property
     def url(self) -> str:
@@ -100,6 +102,7 @@ class Wire:
         if self.trigger and self.trigger in data:
             self.trigger = b""
             muted.set()
+        self.sent += data
         await upstream.send(data)
         if muted.is_set():
             # The server reads it before the connection goes.

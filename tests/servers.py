@@ -120,6 +120,7 @@ class NatsServer:
     def freeze(self) -> None:
         """Stop it in its tracks; what is sent to it waits in the sockets."""
         os.kill(self.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED)
 
     def thaw(self) -> None:
         """Let it go on."""

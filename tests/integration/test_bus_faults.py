@@ -287,6 +287,15 @@ async def test_a_wait_for_a_frozen_server_that_was_given_up_does_not_break_the_c
     assert reconnects == []
 
 
+async def test_a_subscription_is_in_force_when_its_context_opens(nats_server: NatsServer) -> None:
+    wire = Wire(nats_server)
+    async with wire.running(), open_test_bus(nats_server, url=wire.url) as bus:
+        del wire.sent[:]
+        async with bus.subscribe("test.order"):
+            sent = bytes(wire.sent)
+    assert 0 <= sent.find(b"SUB test.order") < sent.find(b"PING"), "the question came first"
+
+
 async def test_closing_without_a_server_does_not_hang(nats_server: NatsServer) -> None:
     async with open_test_bus(nats_server) as bus:
         nats_server.kill()

@@ -1,8 +1,8 @@
-"""The client library's client, without four habits that break promises made elsewhere.
+"""The client library's client, without five habits that break promises made elsewhere.
 
 It ends for ever when the server reports an error such as an expired credential; its reader dies when the
-answer to a cancelled flush arrives; it sends commands of a lost connection on the next one; and after a
-lost connection it tries one server of several.
+answer to a cancelled flush arrives; it sends commands of a lost connection on the next one, and never answers
+the flushes of that one; and its flush overtakes what it should wait for.
 """
 
 from collections.abc import Awaitable, Callable, Iterable
@@ -22,6 +22,8 @@ NOT_CONNECTED = (
     OSError,
 )
 """What the library raises when it cannot send now."""
+
+FLUSH_S_MAX = 10
 
 
 def allow_websockets(urls: Iterable[str]) -> None:
@@ -63,6 +65,14 @@ class LastingClient(Client):
 
     def _flushes(self) -> list[Any]:
         return cast("list[Any]", self._pongs)  # pyright: ignore[reportUnknownMemberType]
+
+    async def flush(self, timeout: int = FLUSH_S_MAX) -> None:
+        """Wait until the server has seen all that was sent so far.
+
+        The library's PING overtakes what still waits to be sent, so that goes out first.
+        """
+        await self._flush_pending(force_flush=True)
+        await super().flush(timeout)
 
     async def close(self) -> None:
         """End for good; one that never began has nothing to end."""

@@ -62,7 +62,7 @@ class Connection:
     @property
     def is_connected(self) -> bool:
         """Whether there is a connection just now, as far as this side knows."""
-        return self._client.is_connected
+        return self._client.is_connected and not self._is_refused
 
     @property
     def is_refused(self) -> bool:
@@ -135,6 +135,7 @@ class Connection:
             "max_outstanding_pings": PINGS_OUTSTANDING_MAX,
             # A message that cannot be sent now must fail now: a beat or an append sent later would lie.
             "pending_size": 0,
+            "flush_timeout": SEND_S_MAX,
         }
         if self._credential is not None:
             options["user_jwt_cb"] = self._jwt
@@ -179,11 +180,9 @@ class Connection:
             self.logger.debug("connection_failed", why=self._why_down)
 
     def _violated(self, verb: str, subject: str) -> None:
-        what = "publish to" if verb == "publish" else "subscribe to"
         self.logger.warning("permission_denied", verb=verb, subject=subject)
-        denied = DeniedError(
-            f"this bus credential may not {what} {subject}", mend="use a credential that reaches it"
-        )
+        what = f"this bus credential does not reach a {verb} to {subject}"
+        denied = DeniedError(what, mend="use a credential that does")
         if verb == "publish":
             self._questions.denied(subject, denied)
         else:
@@ -234,6 +233,8 @@ class Connection:
             BrokerError: the message is larger than the server takes.
         """
         try:
+            if self._is_refused:
+                raise errors.ConnectionClosedError
             await self._client.publish(
                 subject, payload, reply=reply, headers=dict(headers) if headers else None
             )
