@@ -1,0 +1,1 @@
+"""Benchmarks: programs that measure; no test depends on what they find."""
