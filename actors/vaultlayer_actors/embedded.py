@@ -14,12 +14,11 @@ import anyio
 import msgspec
 
 from vaultlayer import __version__
-from vaultlayer.bus.credential import read_credential
 from vaultlayer.errors import ErrorBody, InternalError, VaultLayerError
 from vaultlayer.logging import get_logger, set_up_logging
 from vaultlayer.settings import Home, Settings, find_home, load_settings
 from vaultlayer_actors.local.servers import local_servers
-from vaultlayer_actors.runtime import ALL, serve_actors, stop_on_signal
+from vaultlayer_actors.runtime import ALL, serve_actors, stop_on_signal, where
 
 
 class BrokerFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,17 +69,17 @@ async def _serve(home: Home, settings: Settings, began_s: float) -> None:
     logger = get_logger(actor="embedded")
     async with anyio.create_task_group() as group:
         group.start_soon(stop_on_signal, group.cancel_scope)
-        async with local_servers(home, settings) as servers:
-            credential = read_credential(home.creds / "broker.creds")
+        async with local_servers(home, settings):
+            urls, credential, monitor_url = where(home, settings)
 
             async def actors(*, task_status: anyio.abc.TaskStatus[None]) -> None:
                 await serve_actors(
                     ALL,
                     home=home,
                     settings=settings,
-                    urls=[servers.endpoints.bus_url],
+                    urls=urls,
                     credential=credential,
-                    monitor_url=servers.endpoints.monitor_url,
+                    monitor_url=monitor_url,
                     task_status=task_status,
                 )
 

@@ -119,7 +119,7 @@ async def serve_actors(
         factory_of(kind)
     setup_id = ActorId(f"setup-{token(secrets.token_bytes(6), 6)}")
     async with open_bus(urls, credential, inbox=actor_inbox(setup_id), name=setup_id) as bus:
-        await check_server(bus, monitor_url=monitor_url)
+        await check_server(bus, monitor_url=monitor_url, vouched=settings.bus.vouched)
         await ensure_streams(bus, settings.bus.streams)
     async with anyio.create_task_group() as group:
         for kind in kinds:
@@ -141,7 +141,7 @@ def where(
     """
     endpoints = read_endpoints(home.run)
     chosen = list(urls) or list(settings.bus.urls)
-    monitor_url = ""
+    monitor_url = settings.bus.monitor_url
     if not chosen:
         if endpoints is None:
             raise BrokerDownError("no bus is known here", mend="vaultlayer up, or set [bus] urls")

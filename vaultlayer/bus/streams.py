@@ -208,7 +208,7 @@ async def check_server(
         raise ServerUnfitError(
             "it cannot be found out whether the nats-server syncs before it acknowledges",
             why="there is neither the address of its monitor nor a system connection",
-            mend="name the monitor's address",
+            mend="set [bus] monitor_url, or vouched = true when you have made sure of it",
         )
 
 
