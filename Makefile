@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 TRAIN := $(VENV)/.trainable
 HF4 := $(VENV)/transformers4
 
-.PHONY: help demo test lint types imports unit integration test-chaos bench docs clean
+.PHONY: help demo test lint types imports unit integration test-train test-chaos bench docs clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -53,8 +53,12 @@ imports: $(STAMP)
 unit: $(STAMP)
 	$(BIN)/python -m pytest -q tests/test_tidy.py tests/unit tests/model
 
-integration: $(TRAIN) $(HF4)
-	VAULTLAYER_TEST_TRANSFORMERS_4=$(abspath $(HF4)) $(BIN)/python -m pytest -q tests/integration
+integration: $(TRAIN)
+	$(BIN)/python -m pytest -q tests/integration -m "not train"
+
+## make test-train   the hooks inside real training: transformers 5.x and 4.5x, plain torch, two ranks
+test-train: $(TRAIN) $(HF4)
+	VAULTLAYER_TEST_TRANSFORMERS_4=$(abspath $(HF4)) $(BIN)/python -m pytest -q tests/integration -m train
 
 ## make test-chaos   kill -9 of every kind of process at random moments; slow
 test-chaos: $(TRAIN)
