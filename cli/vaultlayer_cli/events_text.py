@@ -139,6 +139,8 @@ def _silent(silent_s: float) -> str:
 
 
 def _suspected(event: ev.Suspected) -> str:
+    if event.evidence.startswith("silent"):
+        return f"attempt {event.attempt} is suspect: {event.evidence}"
     return f"attempt {event.attempt} is suspect{_silent(event.silent_s)}: {event.evidence}"
 
 
@@ -158,7 +160,8 @@ def _noticed(event: ev.Noticed) -> str:
 def _lost(event: ev.Lost) -> str:
     after = f" after {duration_text(event.silent_s)}" if event.silent_s else ""
     at = f", last seen at step {event.last_step}" if event.last_step is not None else ""
-    return f"heartbeat of attempt {event.attempt} lost{after}: {event.evidence}{at}"
+    evidence = "its lease has ended" if event.evidence == "lease" else event.evidence
+    return f"heartbeat of attempt {event.attempt} lost{after}: {evidence}{at}"
 
 
 def _released(event: ev.Released) -> str:

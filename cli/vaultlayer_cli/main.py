@@ -1,5 +1,6 @@
 """The program `vaultlayer`: runs a command and turns what goes wrong into words and an exit status."""
 
+import io
 import os
 import sys
 import traceback
@@ -19,6 +20,10 @@ from vaultlayer_cli.errors_text import show_error
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one command of `argv` and end the process with its exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        # What a terminal cannot spell must not end the view of a job.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     arguments = list(sys.argv[1:] if argv is None else argv)
     status = run(arguments)
     try:

@@ -109,7 +109,7 @@ AGENT = "[vaultlayer] "
 
 
 _ECHO = re.compile(
-    r"(\[vaultlayer\] )?(attempt \d+ (on|starts|goes on)\b|checkpoint \d+ .*is safe|tier [A-E]:)"
+    r"(\[vaultlayer\] )?(attempt \d+ (on|starts|goes on)\b|checkpoint \d+ .*is safe|tier [A-E]:|notice: )"
 )
 
 

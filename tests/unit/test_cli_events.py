@@ -41,6 +41,14 @@ LINES = [
         ev.Lost(attempt=1, evidence="provider: process is gone", silent_s=3.1, last_step=41),
         "heartbeat of attempt 1 lost after 3.1s: provider: process is gone, last seen at step 41",
     ),
+    (
+        ev.Lost(attempt=1, evidence="lease", silent_s=30.0),
+        "heartbeat of attempt 1 lost after 30s: its lease has ended",
+    ),
+    (
+        ev.Suspected(attempt=1, evidence="silent for 12 s", silent_s=12.0),
+        "attempt 1 is suspect: silent for 12 s",
+    ),
     (ev.Exited(attempt=1, exit_code=0), "attempt 1: the script ended well"),
     (ev.Exited(attempt=1, exit_code=137, signal=9), "attempt 1: the script was ended by signal 9"),
     (

@@ -172,6 +172,17 @@ def test_a_live_view_shows_lines_above_and_the_open_line_below() -> None:
     assert "attempt 1 takes over, from the beginning" in text
 
 
+def test_a_live_view_says_the_agents_lines_once_and_marks_them() -> None:
+    view, file = screen(80)
+    with view:
+        view.printed(Printed(attempt=1, offset=0, text="[vaultlayer] attempt 1 starts\n"))
+        view.printed(Printed(attempt=1, offset=9, text="[vaultlayer] hook is off\n"))
+    text = file.getvalue()
+    assert "starts" not in text
+    assert "[vaultlayer]" not in text
+    assert "hook is off" in text
+
+
 def test_markup_of_the_script_is_its_own() -> None:
     view, file = screen(80)
     with view:

@@ -26,6 +26,8 @@ from vaultlayer_cli.units import duration_text, parse_duration, size_text
 from vaultlayer_cli.workdir import Workdir, scan
 
 MB = 1_000_000
+TELL_B = 10 * MB
+"""More than this takes long enough to be announced."""
 
 
 def run(  # noqa: PLR0917  typer calls it by name
@@ -146,6 +148,8 @@ async def _submit_and_attend(
     began_s = time.monotonic()
     if await ensure_broker(home, is_local=not settings.bus.urls):
         tell(f"started the broker on this machine in {duration_text(time.monotonic() - began_s)}")
+    if workdir.size_b > TELL_B:
+        tell(f"sending {len(workdir.files)} files, {size_text(workdir.size_b)}")
     async with session(home) as opened:
         prepared = await submit(opened.bus, wish, workdir, os.environ)
         if as_json:
