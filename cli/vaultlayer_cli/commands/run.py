@@ -3,7 +3,6 @@
 import os
 import time
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
@@ -12,6 +11,7 @@ from vaultlayer.errors import FlagError
 from vaultlayer.events import Budget
 from vaultlayer.settings import Home, Settings, find_home
 from vaultlayer_cli import exit_codes
+from vaultlayer_cli import run_options as opt
 from vaultlayer_cli.attend import attend
 from vaultlayer_cli.broker import ensure_broker
 from vaultlayer_cli.config_file import config_text, settings_or_none, write_config
@@ -31,60 +31,23 @@ TELL_B = 10 * MB
 
 
 def run(  # noqa: PLR0917  typer calls it by name
-    command: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[--] CMD [ARGS]...",
-            help="What to run; all that follows its first word belongs to it.",
-            show_default=False,
-        ),
-    ] = None,
-    gpu: Annotated[str, typer.Option(metavar="NAME[:N]", help="GPU, such as A100_40:2.")] = "",
-    env: Annotated[
-        list[str] | None,
-        typer.Option(metavar="K=V|K", help="A variable; K alone takes the value from here."),
-    ] = None,
-    env_file: Annotated[
-        list[Path] | None, typer.Option(metavar="FILE", help="Variables from a dotenv file.")
-    ] = None,
-    name: Annotated[str, typer.Option(metavar="NAME", help="A name to call the job by.")] = "",
-    provider: Annotated[
-        list[str] | None, typer.Option(metavar="P", help="Only on this provider; may be repeated.")
-    ] = None,
-    image: Annotated[str, typer.Option(metavar="IMAGE", help="Container image.")] = "",
-    output: Annotated[
-        list[str] | None,
-        typer.Option(metavar="DIR", help="Keep this directory too, also outside the working one."),
-    ] = None,
-    resume_args: Annotated[
-        str,
-        typer.Option(metavar="ARGS", help="Added on a restart, such as '--resume {latest}'."),
-    ] = "",
-    no_hooks: Annotated[
-        bool, typer.Option("--no-hooks", help="Leave the script's interpreter alone.")
-    ] = False,
-    detach: Annotated[
-        bool, typer.Option("--detach", "-d", help="Submit, print the job's id, and return.")
-    ] = False,
-    max_cost: Annotated[
-        float | None, typer.Option(metavar="USD", help="Cap over all machines of the job.")
-    ] = None,
-    max_price: Annotated[
-        float | None, typer.Option(metavar="USD", help="Cap per machine and hour.")
-    ] = None,
-    restarts: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Start a script that failed by itself again.")
-    ] = 0,
-    deadline: Annotated[
-        str, typer.Option(metavar="TIME", help="Give up after so long, such as 2h30m.")
-    ] = "",
-    exclusive: Annotated[
-        bool,
-        typer.Option("--exclusive", help="Start again only when the old machine is surely gone."),
-    ] = False,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Pause the script while the broker is out of reach.")
-    ] = False,
+    command: opt.Command = None,
+    gpu: opt.Gpu = "",
+    env: opt.Env = None,
+    env_file: opt.EnvFile = None,
+    name: opt.Name = "",
+    provider: opt.Provider = None,
+    image: opt.Image = "",
+    output: opt.Output = None,
+    resume_args: opt.ResumeArgs = "",
+    no_hooks: opt.NoHooks = False,
+    detach: opt.Detach = False,
+    max_cost: opt.MaxCost = None,
+    max_price: opt.MaxPrice = None,
+    restarts: opt.Restarts = 0,
+    deadline: opt.Deadline = "",
+    exclusive: opt.Exclusive = False,
+    strict: opt.Strict = False,
     as_json: AsJson = False,
 ) -> int:
     """Run a command as a job that survives its machine.
