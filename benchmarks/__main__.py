@@ -4,13 +4,10 @@ Each is a program of its own, with more options: `python -m benchmarks.recovery 
 """
 
 import argparse
-import os
 import subprocess
 import sys
 import time
 from pathlib import Path
-
-from benchmarks.machine import LOAD_MAX
 
 HERE = Path(__file__).parent
 
@@ -33,9 +30,6 @@ def main() -> int:
     unknown = [name for name in chosen.names if name not in COMMANDS]
     if unknown:
         parser.error(f"no benchmark is called {unknown[0]!r}")
-    load = os.getloadavg()[0]
-    if load > LOAD_MAX:
-        print(f"load average {load:.1f}: this machine is busy, and the figures will be too\n")
     failed: list[str] = []
     for name in chosen.names or COMMANDS:
         short, quick = COMMANDS[name]

@@ -13,9 +13,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
+import psutil
 
-LOAD_MAX = 1.0
-"""Above this load average at the start, somebody else's work is part of the figures."""
+BUSY_MAX = 0.15
+"""Above this share of busy cores before the start, somebody else's work is part of the figures."""
+
+BUSY_S = 1.0
 
 PACKAGES = ("vaultlayer", "nats-py", "msgspec", "anyio", "obstore", "aioboto3", "torch")
 PROGRAMS = {"nats-server": ["--version"], "weed": ["version"]}
@@ -31,7 +34,9 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True):
     python: str
     versions: dict[str, str]
     load_1m: float
-    """Load average over the last minute when the benchmark began."""
+    """Load average over the last minute when the benchmark began; a benchmark just before is part of it."""
+    busy: float
+    """Share of all cores that were in use during the second before it began."""
     at: str
 
 
@@ -133,6 +138,7 @@ def machine() -> Machine:
         python=platform.python_version(),
         versions=versions(),
         load_1m=round(os.getloadavg()[0], 2),
+        busy=round(psutil.cpu_percent(interval=BUSY_S) / 100, 2),
         at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
@@ -198,8 +204,8 @@ def show(report: Report) -> None:
     print(f"  {where.cpu}, {where.cores} cores, {where.memory_gb} GB, {where.system}")
     named = ", ".join(f"{name} {version}" for name, version in where.versions.items())
     print(f"  Python {where.python}, {named}")
-    busy = "" if where.load_1m <= LOAD_MAX else ": NOT QUIET, measure again"
-    print(f"  {where.at}, load average {where.load_1m}{busy}")
+    warning = "" if where.busy <= BUSY_MAX else ": NOT QUIET, measure again"
+    print(f"  {where.at}, load average {where.load_1m}, {where.busy:.0%} busy{warning}")
     width = max(len(one.name) for one in [*report.rows, *report.ratios])
     if report.rows:
         print(f"  {'':{width}}  {'unit':>6}{'n':>7}{'p50':>9}{'p99':>9}{'most':>9}  aim")

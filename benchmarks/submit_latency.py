@@ -36,6 +36,7 @@ class Times(msgspec.Struct, frozen=True, kw_only=True):
     submitted: float
     acknowledged: float
     ordered: float
+    claimed: float
     called: float
     created: float
     began: float
@@ -70,6 +71,7 @@ async def one(made: Broker, bus: Bus, ear: Ear, wanted: Wanted, lag_s: float) ->
         submitted=submitted,
         acknowledged=acknowledged,
         ordered=ear.at(job, ev.Ordered),
+        claimed=ear.at(job, ev.CreateClaimed),
         called=called,
         created=ear.at(job, ev.Created),
         began=made.agent_started_at(name),
@@ -98,6 +100,7 @@ def rows(found: list[Times]) -> list[machine.Row]:
     ms = [
         ("submit to acknowledgement", [t.acknowledged - t.submitted for t in found]),
         ("submit to order in the log", [t.ordered - t.submitted for t in found]),
+        ("submit to a pool's claim in the log", [t.claimed - t.submitted for t in found]),
     ]
     after = [
         ("create call to machine in the log", [t.created - t.called for t in found]),

@@ -58,6 +58,7 @@ def test_a_benchmark_prints_the_documented_object(name: str) -> None:
     assert report.seed == 1
     assert report.machine.cores >= 1
     assert report.machine.load_1m >= 0
+    assert 0 <= report.machine.busy <= 1
     assert {"nats-server", "weed", "vaultlayer"} <= set(report.machine.versions)
     assert {row.name for row in report.rows} >= ROWS[name]
     for row in report.rows:
