@@ -73,7 +73,7 @@ class BusSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     public_urls: list[str] = []
     """How rented machines reach the bus; empty: as `urls`."""
     monitor_url: str = ""
-    """Where a nats-server of one's own tells of itself (`http_port`): its version and sync setting are checked."""
+    """Where a nats-server of one's own tells of itself (`http_port`), so that its sync setting is checked."""
     vouched: bool = False
     """Somebody else has made sure that the server syncs before it acknowledges, and nobody can ask it."""
     streams: int = 4

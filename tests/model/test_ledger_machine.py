@@ -4,12 +4,12 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
-from vaultlayer.bus.memory import MemoryLog
 
 from model import ledger_machine, ledger_world
 from model.ledger_machine import LedgerMachine
 from vaultlayer import events as ev
 from vaultlayer import ledger as ledger_module
+from vaultlayer.bus.memory import MemoryLog
 from vaultlayer.errors import ErrorBody
 from vaultlayer.fold import fold
 from vaultlayer.ids import JobId

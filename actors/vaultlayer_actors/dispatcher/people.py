@@ -30,7 +30,20 @@ from vaultlayer_actors.dispatcher.placement import need_of, refusals
 from vaultlayer_actors.jobloop import JobLoop
 
 PAGE_MAX = 500
+PAGE_B_MAX = 512 * 1024
+"""Half of what the server takes in one message: the rest is for the page's own JSON."""
+
 VERBS = ("kill", "freeze", "preempt")
+
+
+def fitting(sizes_b: Sequence[int], most: int) -> int:
+    """Give how many of these fit one message, in order; at least one, so that a reader gets on."""
+    total_b = 0
+    for count, size_b in enumerate(sizes_b[:most]):
+        total_b += size_b
+        if count and total_b > PAGE_B_MAX:
+            return count
+    return min(len(sizes_b), most)
 
 
 def row_of(job: Job) -> ms.JobRow:
@@ -178,7 +191,7 @@ class PeopleDesk:
         request = msgspec.json.decode(payload, type=ms.EventsRequest)
         job = (await self._job(subject)).job
         entries = await self._context.log.read(JobId(job), after=request.after)
-        page = entries[: min(request.most, PAGE_MAX)]
+        page = entries[: fitting([len(e.payload) for e in entries], min(request.most, PAGE_MAX))]
         stored = [
             ms.StoredEvent(
                 seq=entry.seq,
@@ -193,12 +206,17 @@ class PeopleDesk:
     async def _logs(self, subject: str, payload: bytes) -> ms.LogsPage:
         request = msgspec.json.decode(payload, type=ms.LogsRequest)
         job = await self._job(subject)
-        return await self._context.bus.read_logs(
+        page = await self._context.bus.read_logs(
             JobId(job.job),
             after=request.after,
             attempt=request.attempt,
             most=min(request.most, PAGE_MAX),
         )
+        sizes_b = [len(msgspec.json.encode(stored)) for stored in page.logs]
+        fits = fitting(sizes_b, len(sizes_b))
+        if fits == len(sizes_b):
+            return page
+        return msgspec.structs.replace(page, logs=page.logs[:fits], more=True)
 
     async def _list(self, _subject: str, payload: bytes) -> ms.JobList:
         request = msgspec.json.decode(payload, type=ms.ListJobs)
