@@ -144,7 +144,7 @@ class Custody:
             return (await self._read(store, head)).pack_sizes
         except CheckpointError as error:
             # A damaged head must not keep newer checkpoints out: every pack is then looked at anew.
-            self._context.logger.error("head_is_damaged", job=job.job, why=error.what)
+            self._context.logger.warning("head_is_damaged", job=job.job, why=error.what)
             return {}
 
     async def _read(self, store: Store, checkpoint: CheckpointState) -> Manifest:
