@@ -157,7 +157,9 @@ class Committer:
         """Upload and commit one cut; False when it was passed over or refused."""
         try:
             uploaded = await self.upload(cut)
-            return uploaded is not None and await self._commit(cut, uploaded)
+            if uploaded is None or self._is_old_news(cut, uploaded):
+                return False
+            return await self._commit(cut, uploaded)
         except SourceChangedError as error:
             get_logger().info("checkpoint_void", seq=self._seq, why=error.what)
         except VaultLayerError as error:
@@ -238,6 +240,11 @@ class Committer:
             if self._is_passed_over(cut, backoff):
                 return False
             await backoff.wait()
+
+    def _is_old_news(self, cut: Cut, uploaded: Uploaded) -> bool:
+        """Nothing changed since the newest checkpoint, as after a restore: only the end says it again."""
+        same = self._parent is not None and uploaded.content.outline == self._parent.outline
+        return same and not cut.final
 
     def _is_passed_over(self, cut: Cut, backoff: Backoff) -> bool:
         return not cut.final and self.box.has_news and backoff.tries >= PASSED_OVER_TRIES

@@ -73,6 +73,9 @@ def test_a_drilled_machine_comes_back_at_the_exact_step(world: World, bare: byte
     state = world.finish(job)
     assert state["outcome"] == "succeeded"
     assert weights(world.pull(job)) == bare
+    kept: list[dict[str, object]] = state["checkpoints"]  # type: ignore[assignment]
+    said_again = [c for c in kept if not c.get("new_b") and not c.get("final")]
+    assert said_again == [], "what was restored is not committed again"
 
 
 def test_no_process_of_a_finished_job_is_left(world: World) -> None:

@@ -150,6 +150,18 @@ def test_a_hostile_manifest_is_refused(_why: str, build: Callable[[], Manifest])
         decode_manifest(encode_manifest(build()))
 
 
+def test_two_manifests_that_lay_down_the_same_have_the_same_outline() -> None:
+    other = hashlib.sha256(b"y").hexdigest()
+    one = manifest(entry(), entry("d", kind="dir"), seq=1)
+    moved = manifest(
+        entry(pieces=(Piece(0, 5, 10, DIGEST),)), entry("d", kind="dir", mtime_ns=9), seq=2
+    )
+    assert one.outline == moved.outline
+    for change in ({"mode": 0o600}, {"mtime_ns": 2}, {"pieces": (Piece(0, 0, 10, other),)}):
+        assert manifest(entry(**change), entry("d", kind="dir")).outline != one.outline
+    assert manifest(entry()).outline != one.outline
+
+
 def test_a_newer_format_is_told_apart_from_damage() -> None:
     with pytest.raises(CheckpointError) as caught:
         decode_manifest(encode_manifest(manifest(format=2)))

@@ -84,6 +84,23 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         return sum(entry.size_b for entry in self.files)
 
     @property
+    def outline(self) -> tuple[tuple[object, ...], ...]:
+        """What a restore would lay down, whatever packs hold it; directories' own times left out."""
+        return tuple(
+            (
+                entry.root,
+                entry.name,
+                entry.kind,
+                entry.mode,
+                0 if entry.kind == "dir" else entry.mtime_ns,
+                entry.size_b,
+                entry.digest,
+                entry.target,
+            )
+            for entry in self.files
+        )
+
+    @property
     def pack_sizes(self) -> dict[str, int]:
         """Size of each pack by key: what `verify` takes as known."""
         return {pack.key: pack.size_b for pack in self.packs}
