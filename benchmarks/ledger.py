@@ -260,6 +260,7 @@ async def measure(
     with running_nats(place / "one") as server:
         async with connected(server) as bus:
             await ensure_streams(bus, 4)
+            disk = sync_ms(place, min(appends, 200))
             alone = await alone_ms(bus, jobs[0], appends)
             await tell(bus, long_job)
             entries = await bus.job_log(4).read(long_job)
@@ -268,7 +269,7 @@ async def measure(
         opened = await watches(server, long_job, place, rounds)
     many = await throughput(place, jobs, max(2, appends // 10), max(1, rounds // 4))
     rows = [
-        machine.row("sync of the disk", "ms", sync_ms(place, min(appends, 200))),
+        machine.row("sync of the disk", "ms", disk),
         machine.row("ledger append, one writer", "ms", alone),
         *[
             machine.row(f"appends a second, {writers} writers, {_counted(streams)}", "1/s", rates)

@@ -6,7 +6,8 @@ A PyTorch loop of 20 ms steps saves 25 MB each 50 steps. Runs alternate: alone, 
 have the same seeds, the same number of threads and the same directory layout; the steps are timed inside
 the script. With one thread one of two cores is left for the agent, the broker, both servers and the
 operating system, all of which run here; on a rented machine there is only the agent. With `--threads 2`
-everything competes for the same two cores.
+everything competes for the same two cores. A save includes the wait until the agent has put the file
+aside (a copy, where a lone file may be rewritten in place).
 """
 
 import json
@@ -77,9 +78,12 @@ def report(
     def pooled(which: int, of: str) -> list[float]:
         return [1e3 * s for pair in pairs for s in getattr(pair[which], of)]
 
-    def compared(share: float) -> list[tuple[float, float]]:
+    def compared(share: float, of: str = "steps_s") -> list[tuple[float, float]]:
         return [
-            (machine.quantile(ours.steps_s, share), machine.quantile(alone.steps_s, share))
+            (
+                machine.quantile(getattr(ours, of), share),
+                machine.quantile(getattr(alone, of), share),
+            )
             for alone, ours in pairs
         ]
 
@@ -88,6 +92,7 @@ def report(
     ratios = [
         machine.ratio("step p50, with / alone", compared(0.5), aim=AIM_RATIO_P50),
         machine.ratio("step p99, with / alone", compared(0.99)),
+        machine.ratio("save p50, with / alone", compared(0.5, "saves_s")),
     ]
     if among:
         ratios.append(machine.ratio("step p50, alone / alone before (noise)", among))
