@@ -157,7 +157,12 @@ def test_two_manifests_that_lay_down_the_same_have_the_same_outline() -> None:
         entry(pieces=(Piece(0, 5, 10, DIGEST),)), entry("d", kind="dir", mtime_ns=9), seq=2
     )
     assert one.outline == moved.outline
-    for change in ({"mode": 0o600}, {"mtime_ns": 2}, {"pieces": (Piece(0, 0, 10, other),)}):
+    changes: list[dict[str, Any]] = [
+        {"mode": 0o600},
+        {"mtime_ns": 2},
+        {"pieces": (Piece(0, 0, 10, other),)},
+    ]
+    for change in changes:
         assert manifest(entry(**change), entry("d", kind="dir")).outline != one.outline
     assert manifest(entry()).outline != one.outline
 
