@@ -124,6 +124,7 @@ def _create_failed(job: Job, event: ev.CreateFailed) -> Job:
         end=attempt.end or End.NOT_CREATED,
         end_reason=attempt.end_reason or event.reason,
         ended_at=attempt.ended_at or event.at,
+        cooldown_s=event.cooldown_s,
         gone_at=event.at,
     )
 

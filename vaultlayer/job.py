@@ -72,6 +72,8 @@ class AttemptState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     active_at: float = 0.0
     started_at: float = 0.0
     ended_at: float = 0.0
+    cooldown_s: float = 0.0
+    """How long its offer is left alone after a refused create."""
     fenced_at: float = 0.0
     gone_at: float = 0.0
     suspected_at: float = 0.0

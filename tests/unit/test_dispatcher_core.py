@@ -5,10 +5,14 @@ import pytest
 
 from vaultlayer import events as ev
 from vaultlayer.driver import Manifest, Offer, OfferList
+from vaultlayer.errors import InputError
 from vaultlayer.fold import fold
+from vaultlayer.ids import JobId
 from vaultlayer.job import Job
 from vaultlayer.lifecycle import faults
-from vaultlayer_actors.dispatcher.core import next_step
+from vaultlayer_actors.dispatcher.ages import NAMES_MAX, Ages
+from vaultlayer_actors.dispatcher.core import BOOT_FAILURES_MAX, STOP_GRACE_S, next_step
+from vaultlayer_actors.dispatcher.people import check_spec
 
 NOISE = b"12345678"
 LOCAL = Manifest(name="local", sole=True, work_root="/w", boot_s=60.0)
@@ -271,3 +275,105 @@ def test_the_cheaper_offer_that_was_passed_over_is_named_with_the_reason() -> No
     assert isinstance(event, ev.Ordered)
     assert event.offer.offer_id == "right"
     assert event.passed_over == ["cloud cheap $0.100/h: has L4 x1"]
+
+
+def boot_failure(history: History, number: int) -> None:
+    """The newest attempt never ran the script, and is out of the way."""
+    history.add(ev.Lost(attempt=number, evidence="not ready within 300 s"))
+    history.add(ev.Fenced(attempt=number)).add(ev.Gone(attempt=number), after_s=100)
+
+
+def test_machines_that_never_ran_the_script_do_not_end_a_job_that_trains() -> None:
+    history = History().running(CLOUD).add(ev.Noticed(attempt=1, grace_s=30))
+    for number in range(2, 12):
+        assert isinstance(history.follow(CLOUD), ev.Ordered)
+        boot_failure(history, number)
+    assert isinstance(history.step(CLOUD).event, ev.Ordered)
+
+
+def test_machines_that_were_ready_and_never_ran_the_script_end_a_job_too() -> None:
+    history = History()
+    for number in range(1, BOOT_FAILURES_MAX + 1):
+        assert isinstance(history.follow(CLOUD), ev.Ordered)
+        history.add(ev.Created(attempt=number, instance=f"i{number}"))
+        history.add(ev.Ready(attempt=number))
+        assert isinstance(history.follow(CLOUD), ev.Takeover)
+        boot_failure(history, number)
+    event = history.step(CLOUD).event
+    assert isinstance(event, ev.Finished)
+    assert "never ran the script" in event.reason
+
+
+def test_an_offer_cools_down_for_as_long_as_its_provider_says() -> None:
+    history = History()
+    history.follow(LOCAL)
+    failed = ev.CreateFailed(attempt=1, code="no-capacity", reason="none", cooldown_s=2.0)
+    history.add(failed)
+    assert history.step(LOCAL, now_s=history.at + 1.5).event is None
+    assert isinstance(history.step(LOCAL, now_s=history.at + 2.5).event, ev.Ordered)
+
+
+def test_an_exclusive_job_gives_up_a_machine_whose_lease_has_lapsed() -> None:
+    history = History(exclusive=True).running(CLOUD).add(ev.Suspected(attempt=1, evidence="silent"))
+    history.follow(CLOUD)
+    history.add(ev.Lapsed(attempt=1))
+    assert history.step(CLOUD).event is None
+    history.add(ev.Created(attempt=2, instance="i2")).add(ev.Ready(attempt=2))
+    event = history.follow(CLOUD)
+    assert isinstance(event, ev.Lost)
+    assert event.attempt == 1
+    history.add(ev.Fenced(attempt=1)).add(ev.Gone(attempt=1))
+    assert isinstance(history.step(CLOUD).event, ev.Takeover)
+
+
+def test_a_clock_that_is_an_hour_ahead_gives_up_no_machine() -> None:
+    history = History()
+    history.follow(CLOUD)
+    assert history.job is not None
+    ages: dict[str, float] = {"boot-1": 10.0}
+    step = next_step(
+        history.job, history.at + 3600, None, NOISE, age_s=lambda name, _at: ages[name]
+    )
+    assert step.event is None
+    assert step.wake_at == pytest.approx(history.at + 3600 + 290)
+    ages["boot-1"] = 300.0
+    step = next_step(
+        history.job, history.at - 3600, None, NOISE, age_s=lambda name, _at: ages[name]
+    )
+    assert isinstance(step.event, ev.Lost)
+
+
+def test_a_clock_that_is_an_hour_behind_keeps_no_cancelled_job_alive() -> None:
+    history = History().running().add(ev.CancelRequested())
+    assert history.job is not None
+    step = next_step(
+        history.job, history.at - 3600, None, NOISE, age_s=lambda _name, _at: STOP_GRACE_S
+    )
+    assert isinstance(step.event, ev.Finished)
+
+
+def test_ages_count_from_when_this_process_first_asked() -> None:
+    clock = [100.0]
+    ages, job = Ages(lambda: clock[0]), JobId("jabc")
+    assert ages.age_s(job, "cancel") == 0.0
+    clock[0] = 130.0
+    assert ages.age_s(job, "cancel") == 30.0
+    for number in range(NAMES_MAX):
+        ages.age_s(job, f"boot-{number}")
+    assert ages.age_s(job, "cancel") == 0.0, "what is long past is dropped"
+
+
+@pytest.mark.parametrize(
+    "budget",
+    [
+        ev.Budget(losses_per_h=0),
+        ev.Budget(no_progress=0),
+        ev.Budget(user_restarts=-1),
+        ev.Budget(max_cost_usd=0.0),
+        ev.Budget(max_price_usd_h=-1.0),
+        ev.Budget(deadline_s=0.0),
+    ],
+)
+def test_a_budget_with_which_nothing_can_be_run_is_refused(budget: ev.Budget) -> None:
+    with pytest.raises(InputError, match="budget"):
+        check_spec(JobId("j23456789a"), ev.JobSpec(command=["true"], budget=budget))

@@ -12,7 +12,8 @@ from vaultlayer.errors import VaultLayerError
 from vaultlayer.ids import Attempt, CmdId, JobId, token
 from vaultlayer.job import Job, Phase
 from vaultlayer_actors.context import Actor, ActorContext
-from vaultlayer_actors.dispatcher.core import next_step
+from vaultlayer_actors.dispatcher.ages import Ages
+from vaultlayer_actors.dispatcher.core import Step, next_step
 from vaultlayer_actors.dispatcher.custody import Custody
 from vaultlayer_actors.dispatcher.offers import Offers
 from vaultlayer_actors.dispatcher.people import PeopleDesk, row_of
@@ -37,6 +38,7 @@ class Dispatcher:
     def __init__(self, context: ActorContext) -> None:
         self._context = context
         self._loop = JobLoop(context)
+        self._ages = Ages(context.mono_s)
         self._offers = Offers(context)
         self._custody = Custody(context)
         self._people = PeopleDesk(context, self._loop, self._offers)
@@ -64,10 +66,10 @@ class Dispatcher:
         for _ in range(STEPS_MAX):
             state = await context.ledger.read(job)
             if state is None or state.closed:
+                self._ages.forget(job)
                 return None
             noise = secrets.token_bytes(8)
-            now_s = context.now_s()
-            step = next_step(state, now_s, lists, noise)
+            step = self._next(state, lists, noise)
             if step.wants_offers:
                 lists = await self._offers.of(need_of(state.spec))
                 continue
@@ -77,11 +79,16 @@ class Dispatcher:
             await self._append(job, lists, noise)
         return context.now_s()
 
+    def _next(self, state: Job, lists: list[OfferList] | None, noise: bytes) -> Step:
+        job = JobId(state.job)
+        now_s = self._context.now_s()
+        return next_step(state, now_s, lists, noise, lambda name, _at: self._ages.age_s(job, name))
+
     async def _append(self, job: JobId, lists: list[OfferList] | None, noise: bytes) -> None:
         def decide(state: Job | None) -> ev.Event | None:
             if state is None:
                 return None
-            return next_step(state, self._context.now_s(), lists, noise).event
+            return self._next(state, lists, noise).event
 
         cmd_id = CmdId(f"{self._context.actor}-{token(secrets.token_bytes(10), 10)}")
         appended = await self._context.ledger.append(job, decide, cmd_id)

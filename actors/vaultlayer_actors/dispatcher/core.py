@@ -3,7 +3,7 @@
 `next_step` is asked again after each entry, by any number of processes; the log takes one answer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -30,6 +30,11 @@ EXIT_CANCELLED = 130
 EXIT_GIVEN_UP = 69
 
 
+Age = Callable[[str, float], float]
+"""Takes the name of something that happened to this job and when, by its writer's clock; gives the seconds
+since then."""
+
+
 class Step(msgspec.Struct, frozen=True, kw_only=True):
     """Append `event`; or ask for offers; or look again at `wake_at`; or nothing at all."""
 
@@ -38,7 +43,13 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     wake_at: float | None = None
 
 
-def next_step(job: Job, now_s: float, lists: Sequence[OfferList] | None, noise: bytes) -> Step:
+def next_step(
+    job: Job,
+    now_s: float,
+    lists: Sequence[OfferList] | None,
+    noise: bytes,
+    age_s: Age | None = None,
+) -> Step:
     """Say what is due.
 
     Args:
@@ -46,22 +57,25 @@ def next_step(job: Job, now_s: float, lists: Sequence[OfferList] | None, noise: 
         now_s: Unix seconds.
         lists: newest offers, or None when nobody was asked yet.
         noise: eight random bytes, for a new incarnation's name.
+        age_s: how old something is by a clock that needs to agree with no other; by default `now_s` less
+            the writer's time.
     """
+    age_s = age_s or (lambda _name, at: now_s - at)
     if job.outcome:
         return _wind_up(job)
     if job.cancel_requested_at:
-        return _cancel(job, now_s)
+        return _cancel(job, now_s, age_s)
     verdict = _verdict(job, now_s)
     if verdict is not None:
         return Step(event=verdict)
-    late = _boot_timeout(job, now_s)
+    late = _boot_timeout(job, age_s)
     if late is not None:
         return Step(event=late)
     active = job.active_attempt
     if active is not None and active.phase is Phase.ACTIVE and not active.is_doubted:
-        return _settle(job, active, now_s)
-    step = _replace(job, now_s, lists, noise)
-    return step if step.event or step.wants_offers else _wake(job, now_s, step.wake_at)
+        return _settle(job, active, now_s, age_s)
+    step = _replace(job, now_s, lists, noise, age_s)
+    return step if step.event or step.wants_offers else _wake(job, now_s, age_s, step.wake_at)
 
 
 def _wind_up(job: Job) -> Step:
@@ -76,11 +90,11 @@ def _wind_up(job: Job) -> Step:
     return Step()
 
 
-def _cancel(job: Job, now_s: float) -> Step:
+def _cancel(job: Job, now_s: float, age_s: Age) -> Step:
     active = job.active_attempt
-    until = job.cancel_requested_at + STOP_GRACE_S
-    if active is not None and active.phase is Phase.ACTIVE and now_s < until:
-        return Step(wake_at=until)
+    left_s = STOP_GRACE_S - age_s("cancel", job.cancel_requested_at)
+    if active is not None and active.phase is Phase.ACTIVE and left_s > 0:
+        return Step(wake_at=now_s + left_s)
     return Step(
         event=ev.Finished(
             outcome=Outcome.CANCELLED.value, exit_code=EXIT_CANCELLED, reason="cancelled"
@@ -140,28 +154,35 @@ def _fruitless(job: Job) -> int:
 
 
 def _boot_failures(job: Job) -> int:
-    """Count the newest attempts that were made and lost before they were ready."""
+    """Count the newest attempts that were lost before they ran the script; none while one runs it."""
+    active = job.active_attempt
+    if active is not None and active.is_live:
+        return 0
     count = 0
     for attempt in sorted(job.attempts.values(), key=lambda a: -a.number):
         if attempt.is_live or attempt.end is End.NOT_CREATED:
             continue
-        if attempt.ready_at or attempt.end is not End.LOST:
+        if attempt.started_at or attempt.end is not End.LOST:
             break
         count += 1
     return count
 
 
-def _boot_timeout(job: Job, now_s: float) -> ev.Lost | None:
+def _boot_left_s(attempt: AttemptState, age_s: Age) -> float:
+    return attempt.boot_s - age_s(f"boot-{attempt.number}", attempt.ordered_at)
+
+
+def _boot_timeout(job: Job, age_s: Age) -> ev.Lost | None:
     for attempt in job.attempts.values():
         booting = attempt.phase in {Phase.ORDERED, Phase.BOOTING}
-        if booting and now_s >= attempt.deadline_at:
+        if booting and _boot_left_s(attempt, age_s) <= 0:
             return ev.Lost(
                 attempt=attempt.number, evidence=f"not ready within {attempt.boot_s:.0f} s"
             )
     return None
 
 
-def _settle(job: Job, active: AttemptState, now_s: float) -> Step:
+def _settle(job: Job, active: AttemptState, now_s: float, age_s: Age) -> Step:
     """The active attempt is well: a standby that was ordered out of doubt is let go."""
     for attempt in job.attempts.values():
         if attempt.number > active.number and attempt.is_standby:
@@ -170,23 +191,31 @@ def _settle(job: Job, active: AttemptState, now_s: float) -> Step:
                     attempt=attempt.number, reason=f"attempt {active.number} beats again"
                 )
             )
-    return _wake(job, now_s, None)
+    return _wake(job, now_s, age_s, None)
 
 
-def _replace(job: Job, now_s: float, lists: Sequence[OfferList] | None, noise: bytes) -> Step:
+def _replace(
+    job: Job, now_s: float, lists: Sequence[OfferList] | None, noise: bytes, age_s: Age
+) -> Step:
     """Nobody trains, or the one that does is in doubt: see to the next."""
     standbys = [a for a in job.attempts.values() if a.is_standby and a.number > job.active]
+    active = job.active_attempt
     for attempt in reversed(standbys):
-        if may_take_over(job, attempt.number) is None and _is_exclusive_free(job, attempt.number):
+        if may_take_over(job, attempt.number) is not None:
+            continue
+        if _is_exclusive_free(job, attempt.number):
             return Step(event=takeover(job, attempt.number))
+        if active is not None and active.is_live:
+            # Only a machine that is over is ever seen gone.
+            evidence = "replaced: an exclusive job has one machine at a time"
+            return Step(event=ev.Lost(attempt=active.number, evidence=evidence))
     if standbys:
         return Step()
-    active = job.active_attempt
     if active is not None and active.is_live and active.sole:
         return Step()
-    pause_until = _pause_until(job)
-    if pause_until > now_s:
-        return Step(wake_at=pause_until)
+    pause_s = _pause_s(job, now_s, age_s)
+    if pause_s > 0:
+        return Step(wake_at=now_s + pause_s)
     if lists is None:
         return Step(wants_offers=True)
     return _order(job, now_s, lists, noise)
@@ -209,27 +238,28 @@ def _is_exclusive_free(job: Job, number: int) -> bool:
     )
 
 
-def _pause_until(job: Job) -> float:
-    """Give the time before which no order is made: after losses, and after failures in a row."""
+def _pause_s(job: Job, now_s: float, age_s: Age) -> float:
+    """Give the seconds in which no order is made yet: after losses, and after failures in a row."""
     losses = sorted(a.ended_at for a in job.attempts.values() if a.end is End.LOST)
     cap = job.spec.budget.losses_per_h
-    until = losses[-cap] + HOUR_S if len(losses) >= cap else 0.0
-    failures, last_at = 0, 0.0
+    pause_s = losses[-cap] + HOUR_S - now_s if len(losses) >= cap else 0.0
+    failed: list[AttemptState] = []
     for attempt in sorted(job.attempts.values(), key=lambda a: -a.number):
         if attempt.started_at or attempt.end is End.RELEASED:
             break
-        failures += 1
-        last_at = max(last_at, attempt.ended_at)
-    if failures:
-        until = max(until, last_at + min(0.5 * 2**failures, BACKOFF_S_MAX))
-    return until
+        failed.append(attempt)
+    if not failed:
+        return pause_s
+    last = max(failed, key=lambda a: a.ended_at)
+    backoff_s = min(0.5 * 2.0 ** min(len(failed), 10), BACKOFF_S_MAX)
+    return max(pause_s, backoff_s - age_s(f"end-{last.number}", last.ended_at))
 
 
 def _order(job: Job, now_s: float, lists: Sequence[OfferList], noise: bytes) -> Step:
     choice = choose(job, lists, now_s)
     if choice is None:
         return Step(wake_at=now_s + NO_OFFER_RETRY_S)
-    first = job.attempts.get(1)
+    first = next(iter(job.attempts.values()), None)
     return Step(
         event=ev.Ordered(
             attempt=max(job.attempts, default=0) + 1,
@@ -247,11 +277,13 @@ def _order(job: Job, now_s: float, lists: Sequence[OfferList], noise: bytes) -> 
     )
 
 
-def _wake(job: Job, now_s: float, at: float | None) -> Step:
+def _wake(job: Job, now_s: float, age_s: Age, at: float | None) -> Step:
     """Give the earliest time at which a deadline of this job falls due."""
     times = [at] if at is not None else []
     times += [
-        a.deadline_at for a in job.attempts.values() if a.phase in {Phase.ORDERED, Phase.BOOTING}
+        now_s + _boot_left_s(a, age_s)
+        for a in job.attempts.values()
+        if a.phase in {Phase.ORDERED, Phase.BOOTING}
     ]
     budget = job.spec.budget
     if budget.deadline_s is not None:

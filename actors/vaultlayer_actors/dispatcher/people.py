@@ -104,7 +104,7 @@ class PeopleDesk:
     async def _submit(self, _subject: str, payload: bytes) -> ms.Submitted:
         request = msgspec.json.decode(payload, type=ms.Submit)
         spec, job = request.spec, JobId(request.job)
-        _check_spec(job, spec)
+        check_spec(job, spec)
         unknown = [name for name in spec.providers if name not in self._context.settings.allowed]
         if unknown:
             raise PlacementError(
@@ -245,7 +245,7 @@ def _unknown(job: JobId) -> ErrorBody:
     return JobUnknownError(f"there is no job {job}", mend="vaultlayer ps --all").body()
 
 
-def _check_spec(job: JobId, spec: ev.JobSpec) -> None:
+def check_spec(job: JobId, spec: ev.JobSpec) -> None:
     """Refuse what can never run; the command line has checked it too, but others speak this protocol."""
     error: VaultLayerError | None = None
     if not is_job_id(job):
@@ -254,5 +254,22 @@ def _check_spec(job: JobId, spec: ev.JobSpec) -> None:
         error = CommandError("the command is empty", mend="vaultlayer run python train.py")
     elif spec.gpu and spec.gpu not in GPUS:
         error = GpuUnknownError(f"no GPU is called {spec.gpu!r}")
+    elif fault := _budget_fault(spec.budget):
+        error = InputError("the budget cannot be used", why=fault)
     if error is not None:
         raise error
+
+
+def _budget_fault(budget: ev.Budget) -> str:
+    caps = {
+        "max_cost_usd": budget.max_cost_usd,
+        "deadline_s": budget.deadline_s,
+        "losses_per_h": budget.losses_per_h,
+        "no_progress": budget.no_progress,
+    }
+    for name, value in caps.items():
+        if value is not None and value <= 0:
+            return f"{name} must be above 0"
+    if (budget.max_price_usd_h or 0) < 0 or budget.user_restarts < 0:
+        return "max_price_usd_h and user_restarts must not be negative"
+    return ""

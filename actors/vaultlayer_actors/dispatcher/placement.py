@@ -8,9 +8,6 @@ from vaultlayer.driver import Manifest, Need, Offer, OfferList
 from vaultlayer.events import JobSpec
 from vaultlayer.job import End, Job
 
-COOLDOWN_S = 60.0
-"""An offer that could not be had is left alone for so long."""
-
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
     """The offer, its provider's terms, the reason in words, and the cheaper ones with theirs."""
@@ -95,8 +92,10 @@ def _objection(offer: Offer, spec: JobSpec) -> str:
 def _cooling(job: Job, offer: Offer, now_s: float) -> str:
     for attempt in job.attempts.values():
         failed = attempt.end is End.NOT_CREATED and attempt.offer.offer_id == offer.offer_id
-        if failed and attempt.provider == offer.provider and now_s - attempt.ended_at < COOLDOWN_S:
-            return f"could not be had {now_s - attempt.ended_at:.0f} s ago"
+        # By a clock that was put back it has not failed yet: that counts as now.
+        ago_s = max(0.0, now_s - attempt.ended_at)
+        if failed and attempt.provider == offer.provider and ago_s < attempt.cooldown_s:
+            return f"could not be had {ago_s:.0f} s ago"
     return ""
 
 
