@@ -115,7 +115,8 @@ def _created(job: Job, event: ev.Created) -> Job:
 
 def _create_failed(job: Job, event: ev.CreateFailed) -> Job:
     attempt = job.attempts.get(event.attempt)
-    if attempt is None or attempt.instance:
+    # Whoever has shown a key exists, whatever a listing says; the fencer must see it.
+    if attempt is None or attempt.instance or attempt.user_key:
         return job
     return _with(
         job,

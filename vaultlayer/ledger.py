@@ -167,7 +167,10 @@ class Ledger:
         return fold(None, event, entry.seq) if event is not None else None
 
     def _keep(self, job: JobId, state: Job) -> None:
-        self._folds[job] = state
+        known = self._folds.get(job)
+        # Of two reads under way at once, the older may come in last.
+        if known is None or known.seq <= state.seq:
+            self._folds[job] = state
         self._folds.move_to_end(job)
         while len(self._folds) > CACHE_MAX:
             self._folds.popitem(last=False)

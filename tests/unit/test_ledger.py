@@ -284,3 +284,33 @@ async def test_processes_of_one_kind_share_the_changes_and_get_back_what_one_dro
         async with log.changes("dispatcher") as third:
             assert {(await anext(third)).seq, (await anext(third)).seq} == {2, 3}
         assert [(await anext(other)).seq for _ in range(3)] == [1, 2, 3]
+
+
+class SlowLog(MemoryLog):
+    """Its next read is under way while others come and go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slow: anyio.Event | None = None
+
+    async def read(self, job: JobId, *, after: int = 0) -> Sequence[Entry]:
+        found = await super().read(job, after=after)
+        slow, self.slow = self.slow, None
+        if slow is not None:
+            await slow.wait()
+        return found
+
+
+async def test_an_old_read_that_comes_in_last_does_not_take_the_fold_back() -> None:
+    log = SlowLog()
+    ledger = ledger_on(log)
+    await ledger.append(JOB, submit, CmdId("c1"))
+    go_on = log.slow = anyio.Event()
+    async with anyio.create_task_group() as group:
+        group.start_soon(ledger.read, JOB)
+        await anyio.wait_all_tasks_blocked()
+        await ledger.append(JOB, always, CmdId("c2"))
+        go_on.set()
+    known = ledger.peek(JOB)
+    assert known is not None
+    assert known.seq == 2

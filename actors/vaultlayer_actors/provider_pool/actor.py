@@ -5,6 +5,8 @@ compare-and-swap in the job's log; everything else may happen twice.
 """
 
 import secrets
+from collections.abc import Coroutine
+from typing import Any
 
 import anyio
 import msgspec
@@ -13,7 +15,7 @@ from vaultlayer import sealing, subjects
 from vaultlayer.driver import Driver, DriverType, OfferList
 from vaultlayer.errors import ConfigError, DrillError, VaultLayerError
 from vaultlayer.ids import CmdId, JobId
-from vaultlayer.job import Job
+from vaultlayer.job import AttemptState, Job
 from vaultlayer.messages import ProviderSecrets, ProviderSecretsRequest, Sealed
 from vaultlayer_actors.context import Actor, ActorContext
 from vaultlayer_actors.drivers import build_driver, find_driver
@@ -126,18 +128,34 @@ class ProviderPool:
             return None
         if job.closed:
             self._orders.forget(job_id)
-        await self._drill(job)
         wakes: list[float] = []
-        for attempt in job.attempts.values():
-            driver = self._drivers.get(attempt.provider)
-            if driver is None:
-                continue
-            wake_at = await self._orders.serve(job, attempt, driver)
-            if wake_at is not None:
-                wakes.append(wake_at)
-            newest = self._context.ledger.peek(job_id) or job
-            self._watches[attempt.provider].note(job_id, newest.attempts[attempt.number])
+        errors: list[VaultLayerError] = []
+
+        async def do(work: Coroutine[Any, Any, float | None]) -> None:
+            try:
+                wake_at = await work
+            except VaultLayerError as error:
+                errors.append(error)
+            else:
+                wakes.extend([wake_at] if wake_at is not None else [])
+
+        # A provider that is slow or fails must not keep the job from its machines elsewhere.
+        async with anyio.create_task_group() as group:
+            group.start_soon(do, self._drill(job))
+            for attempt in job.attempts.values():
+                if attempt.provider in self._drivers:
+                    group.start_soon(do, self._serve_attempt(job, attempt))
+        if errors:
+            raise errors[0]
         return min(wakes, default=None)
+
+    async def _serve_attempt(self, job: Job, attempt: AttemptState) -> float | None:
+        job_id = JobId(job.job)
+        wake_at = await self._orders.serve(job, attempt, self._drivers[attempt.provider])
+        newest = self._context.ledger.peek(job_id) or job
+        if attempt.number in newest.attempts:
+            self._watches[attempt.provider].note(job_id, newest.attempts[attempt.number])
+        return wake_at
 
     async def _drill(self, job: Job) -> None:
         manifests = {name: driver.manifest for name, driver in self._drivers.items()}

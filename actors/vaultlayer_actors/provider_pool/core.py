@@ -107,9 +107,12 @@ def is_surplus(job: Job | None, number: int, made: Instance) -> bool:
 def create_failed(
     job: Job | None, number: int, *, code: str, reason: str, cooldown_s: float
 ) -> ev.Event | None:
-    """Give the entry for a create that left nothing behind; None when its outcome is in the log."""
+    """Give the entry for a create that left nothing behind.
+
+    None when its outcome is in the log, or when its machine has spoken and so was made after all.
+    """
     attempt = job.attempts.get(number) if job else None
-    if attempt is None or not is_open(attempt):
+    if attempt is None or not is_open(attempt) or attempt.user_key:
         return None
     return ev.CreateFailed(attempt=number, code=code, reason=reason, cooldown_s=cooldown_s)
 

@@ -94,6 +94,9 @@ class Orders:
         if look_first and (found := core.named(await driver.list(), name)):
             await self._created(job, attempt, driver, found, adopted=True)
             return
+        if attempt.user_key:
+            # It has spoken, so it is there; another one must not be made.
+            raise DriverError(f"{name} is not listed yet", retryable=True)
         if not core.is_wanted(job, attempt):
             await self._fail(job, attempt, driver, code="unwanted", reason="not wanted any more")
             return
@@ -101,7 +104,7 @@ class Orders:
         order = await self._order(job, attempt, driver, name)
         newest = await self._context.ledger.read(JobId(job.job))
         mine = core.is_mine(newest, attempt.number, claim)
-        if newest is None or mine is None:
+        if newest is None or mine is None or mine.user_key:
             return
         if not core.is_wanted(newest, mine):
             await self._fail(job, attempt, driver, code="unwanted", reason="not wanted any more")
@@ -217,13 +220,15 @@ class Orders:
         reason: str,
         cooldown_s: float = 0.0,
     ) -> None:
-        await self._context.ledger.append(
+        appended = await self._context.ledger.append(
             JobId(job.job),
             lambda newest: core.create_failed(
                 newest, attempt.number, code=code, reason=reason, cooldown_s=cooldown_s
             ),
             CmdId(f"create-failed-{attempt.number}-{attempt.incarnation}"),
         )
+        if appended.event is None:
+            return
         self._logger.info(
             "create_failed",
             job=job.job,
