@@ -119,6 +119,8 @@ class _LogLine(msgspec.Struct):
 @contextlib.contextmanager
 def broker() -> Generator[Broker]:
     """Give a broker that is not started yet."""
+    # So that being ended by a signal, too, leaves nothing behind.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(143))
     base = Path(tempfile.mkdtemp(prefix="vl-bench-"))
     made = Broker(base)
     try:
