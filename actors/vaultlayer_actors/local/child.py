@@ -1,4 +1,4 @@
-"""A child server: started, watched, started again when it dies, ended with its broker.
+"""A child server: started, watched, started again when it dies or is stuck, ended with its broker.
 
 It dies with the broker whatever kills that (`launch`). Where the kernel has no such thing, the next broker
 finds it by pid and start time in the pid file and ends it before it starts another.
@@ -33,6 +33,10 @@ BACKOFF_S = (0.0, 0.1, 0.3, 1.0, 3.0, 5.0)
 STABLE_S = 30.0
 """After living so long, a server's next death counts as its first."""
 
+STUCK_LOOK_S = 2.0
+STUCK_LOOKS = 3
+"""So many looks in a row must find a server stuck before it is ended."""
+
 _TAIL_LINES = 5
 _LONG_TOKEN = re.compile(r"[A-Za-z0-9+/_=-]{33,}")
 _LAUNCH = Path(__file__).with_name("launch.py")
@@ -59,6 +63,8 @@ class ChildSpec:
     """Seconds within which it must serve."""
     end_s: float = END_S
     """Seconds after SIGTERM until SIGKILL."""
+    is_stuck: Callable[[], Awaitable[bool]] | None = None
+    """Whether it lives, does not serve, and would if it were started again; None: it never is."""
     clean_up: Callable[[], None] = field(default=lambda: None)
     """Removes what it leaves behind outside its directory."""
 
@@ -110,7 +116,7 @@ class Child:
         """Wait for the server's death and start it again; give how often it died in a row."""
         assert self._process is not None
         since = time.monotonic()
-        status = await self._process.wait()
+        status = await self._wait()
         deaths = 1 if time.monotonic() - since > STABLE_S else deaths + 1
         self._logger.warning("server_died", status=status, deaths=deaths)
         while True:
@@ -124,6 +130,27 @@ class Child:
             self.restarts += 1
             self._logger.info("server_restarted", pid=self.pid, ready_s=round(self.ready_s, 3))
             return deaths
+
+    async def _wait(self) -> int:
+        """Wait for the server's death, which is hastened when it is stuck; give its status."""
+        assert self._process is not None
+        process = self._process
+        async with anyio.create_task_group() as group:
+            group.start_soon(self._end_when_stuck, process)
+            await process.wait()
+            group.cancel_scope.cancel()
+        return await process.wait()
+
+    async def _end_when_stuck(self, process: Process) -> None:
+        is_stuck = self._spec.is_stuck
+        if is_stuck is None:
+            return
+        looks = 0
+        while looks < STUCK_LOOKS:
+            await anyio.sleep(STUCK_LOOK_S)
+            looks = looks + 1 if await is_stuck() else 0
+        self._logger.warning("server_stuck", pid=process.pid)
+        await _end_process(process, self._spec.end_s)
 
     async def _start(self) -> None:
         began = time.monotonic()
@@ -170,14 +197,7 @@ class Child:
         process, self._process = self._process, None
         if process is None:
             return
-        with contextlib.suppress(ProcessLookupError):
-            process.terminate()
-        with anyio.move_on_after(self._spec.end_s):
-            await process.wait()
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+        await _end_process(process, self._spec.end_s)
         self._spec.pid_path.unlink(missing_ok=True)
         self._spec.clean_up()
 
@@ -188,6 +208,18 @@ class Child:
         except FileNotFoundError:
             return ""
         return _LONG_TOKEN.sub("***", " | ".join(lines[-_TAIL_LINES:]))
+
+
+async def _end_process(process: Process, within_s: float) -> None:
+    """Send SIGTERM, and SIGKILL when the process has not ended `within_s` later."""
+    with contextlib.suppress(ProcessLookupError):
+        process.terminate()
+    with anyio.move_on_after(within_s):
+        await process.wait()
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
 
 
 def start_time(pid: int) -> str:

@@ -1,6 +1,7 @@
 """The embedded nats-server: its configuration, and how to know that it serves."""
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +15,9 @@ from vaultlayer_actors.local.health import http_status
 from vaultlayer_actors.local.programs import find_program
 
 VARIABLE = "NATS_SERVER_BIN"
+
+ROOM_B = 32_000_000
+"""With so much room on its disk, a server that still refuses to write is started again."""
 
 
 def render_conf(
@@ -29,7 +33,8 @@ def render_conf(
 
     `sync_interval: always` is what makes an acknowledgement mean that a power cut cannot take it back. The
     resolver keeps accounts in a directory, so that a revocation outlives the server; the accounts given
-    here only count where it has none that is newer.
+    here only count where it has none that is newer. Without `max_file_store` the server would take three
+    quarters of what is free at its start as its limit, and refuse streams made on an emptier disk.
 
     Args:
         listen: `host:port` for clients.
@@ -51,6 +56,7 @@ write_deadline: "10s"
 jetstream {{
   store_dir: {_text(str(data / "streams"))}
   sync_interval: always
+  max_file_store: 1TB
 }}
 operator: {_text(operator)}
 system_account: {_text(system_account)}
@@ -94,12 +100,18 @@ def nats_spec(
     async def is_ready() -> bool:
         return await http_status(endpoints.monitor_port, "/healthz") == 200
 
+    async def is_stuck() -> bool:
+        # After a full disk it refuses writes to that stream until it is started again.
+        unwell = await http_status(endpoints.monitor_port, "/healthz") == 503
+        return unwell and shutil.disk_usage(data).free >= ROOM_B
+
     return ChildSpec(
         name="nats-server",
         program=program,
         arguments=["--config", str(conf)],
         run_path=home.run,
         is_ready=is_ready,
+        is_stuck=is_stuck,
     )
 
 
