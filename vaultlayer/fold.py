@@ -6,8 +6,18 @@ from typing import Any
 import msgspec
 
 from vaultlayer import events as ev
-from vaultlayer.job import AttemptState, CheckpointState, End, Job, Outcome, Phase
+from vaultlayer.job import AttemptState, CheckpointState, End, Job, Outcome, Past, Phase
 from vaultlayer.lifecycle import commit_fault
+
+ATTEMPTS_MAX = 128
+"""Attempts listed in the state; more only while they live or may be billed."""
+
+CHECKPOINTS_MAX = 256
+RECENT = 100
+"""Checkpoints of which none is left out of the state."""
+
+SPARED_EVERY = 10
+"""Of the older ones, the first and each so-many-th are left out last: retention keeps the same by default."""
 
 SEEN_MAX = 512
 """Command ids kept per job; a retry comes seconds after the first try, not hundreds of entries later."""
@@ -77,7 +87,28 @@ def _ordered(job: Job, event: ev.Ordered) -> Job:
         ordered_at=event.at,
         boot_s=event.boot_s,
     )
-    return replace(job, attempts={**job.attempts, event.attempt: attempt})
+    return _without_old(replace(job, attempts={**job.attempts, event.attempt: attempt}))
+
+
+def _without_old(job: Job) -> Job:
+    """Leave out the oldest attempts that are gone and are nobody's concern any more; keep their sums."""
+    surplus = len(job.attempts) - ATTEMPTS_MAX
+    if surplus <= 0:
+        return job
+    needed = {job.active, job.drill_attempt, job.head.attempt if job.head else 0}
+    over = [a for n, a in job.attempts.items() if a.phase is Phase.GONE and n not in needed]
+    dropped = over[:surplus]
+    if not dropped:
+        return job
+    past = Past(
+        attempts=job.past.attempts + len(dropped),
+        cost_usd=job.past.cost_usd + sum(a.cost_usd for a in dropped),
+        own_failures=job.past.own_failures + sum(a.failed_by_itself for a in dropped),
+        was_started=job.past.was_started or any(a.started_at for a in dropped),
+    )
+    numbers = {a.number for a in dropped}
+    left = {n: a for n, a in job.attempts.items() if n not in numbers}
+    return replace(job, attempts=left, past=past)
 
 
 def _create_claimed(job: Job, event: ev.CreateClaimed) -> Job:
@@ -187,6 +218,7 @@ def _committed(job: Job, event: ev.CheckpointCommitted) -> Job:
         key=event.key,
         attempt=event.attempt,
         seq=event.seq,
+        ordinal=job.commits + 1,
         parent=event.parent,
         step=event.step,
         size_b=event.size_b,
@@ -196,7 +228,26 @@ def _committed(job: Job, event: ev.CheckpointCommitted) -> Job:
         final=event.final,
     )
     job = _with(job, event.attempt, last_checkpoint_seq=event.seq)
-    return replace(job, checkpoints=(*job.checkpoints, checkpoint))
+    checkpoints = (*job.checkpoints, checkpoint)
+    if len(checkpoints) > CHECKPOINTS_MAX:
+        checkpoints = _thinned(checkpoints, job.head)
+    return replace(job, checkpoints=checkpoints, commits=checkpoint.ordinal)
+
+
+def _thinned(
+    checkpoints: tuple[CheckpointState, ...], head: CheckpointState | None
+) -> tuple[CheckpointState, ...]:
+    """Leave out one old checkpoint, never the head: what nobody restores, or where they stand closest."""
+    old = range(len(checkpoints) - RECENT)
+
+    def worth(at: int) -> tuple[bool, int, int]:
+        spared = checkpoints[at].ordinal % SPARED_EVERY == 1
+        before = checkpoints[at - 1].ordinal if at else -CHECKPOINTS_MAX * SPARED_EVERY
+        return spared, checkpoints[at + 1].ordinal - before if spared else 0, at
+
+    kept = head.manifest if head else ""
+    at = min((at for at in old if checkpoints[at].manifest != kept), key=worth)
+    return checkpoints[:at] + checkpoints[at + 1 :]
 
 
 def _rejected(job: Job, event: ev.CheckpointRejected) -> Job:

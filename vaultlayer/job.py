@@ -42,6 +42,10 @@ class Outcome(StrEnum):
     CANCELLED = "cancelled"
 
 
+INFRA_SIGNALS = frozenset({1, 9, 15})
+"""HUP, KILL, TERM: somebody ended the script, it did not fail by itself."""
+
+
 class AttemptState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One machine ordered for the job. Times are the writers' Unix seconds, 0 for not yet."""
 
@@ -108,6 +112,13 @@ class AttemptState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
         return bool(self.suspected_at or self.lapsed_at or self.noticed_until)
 
     @property
+    def failed_by_itself(self) -> bool:
+        """Whether its script ended badly, and nobody ended it."""
+        return (
+            self.end is End.EXITED and self.exit_code != 0 and self.exit_signal not in INFRA_SIGNALS
+        )
+
+    @property
     def deadline_at(self) -> float:
         """By when the agent must be ready."""
         return self.ordered_at + self.boot_s
@@ -120,6 +131,8 @@ class CheckpointState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     key: str
     attempt: int
     seq: int
+    ordinal: int = 0
+    """Which commit of the job it was, from 1."""
     parent: str = ""
     step: int | None = None
     size_b: int = 0
@@ -128,6 +141,15 @@ class CheckpointState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     at: float = 0.0
     final: bool = False
     rejected: str = ""
+
+
+class Past(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The sums over attempts that are gone and not listed any more."""
+
+    attempts: int = 0
+    cost_usd: float = 0.0
+    own_failures: int = 0
+    was_started: bool = False
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -139,7 +161,12 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     active: int = 0
     """The attempt of the newest takeover; everything older is fenced for ever."""
     attempts: dict[int, AttemptState] = {}
+    """By number; of a great many only those that matter still, and the newest. `past` sums up the others."""
+    past: Past = Past()
     checkpoints: tuple[CheckpointState, ...] = ()
+    """Oldest first; of a great many the newest, and fewer and fewer of the older ones. The log has all."""
+    commits: int = 0
+    """How many checkpoints were ever committed."""
     tier: str = ""
     tier_detail: str = ""
     drill: str = ""
@@ -179,7 +206,28 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def cost_usd(self) -> float:
         """What is billed for certain; machines that are not yet gone come on top."""
-        return sum(attempt.cost_usd for attempt in self.attempts.values())
+        return self.past.cost_usd + sum(attempt.cost_usd for attempt in self.attempts.values())
+
+    @property
+    def attempt_count(self) -> int:
+        """How many attempts there ever were."""
+        return max(self.attempts, default=0)
+
+    @property
+    def checkpoint_count(self) -> int:
+        """How many checkpoints were committed and not rejected, as far as the rejected are listed."""
+        committed = max(self.commits, len(self.checkpoints))
+        return committed - sum(1 for c in self.checkpoints if c.rejected)
+
+    @property
+    def own_failures(self) -> int:
+        """How many attempts ended because the script failed by itself."""
+        return self.past.own_failures + sum(a.failed_by_itself for a in self.attempts.values())
+
+    @property
+    def has_started(self) -> bool:
+        """Whether the script was ever started."""
+        return self.past.was_started or any(a.started_at for a in self.attempts.values())
 
     @property
     def status(self) -> str:

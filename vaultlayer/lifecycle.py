@@ -80,8 +80,9 @@ def faults(job: Job) -> list[str]:
         found.append(f"several active attempts: {active}")
     if active and active[0] != job.active:
         found.append(f"attempt {active[0]} is active, the newest takeover is {job.active}")
-    if list(job.attempts) != list(range(1, len(job.attempts) + 1)):
-        found.append(f"attempt numbers have gaps: {list(job.attempts)}")
+    numbers = list(job.attempts)
+    if numbers != sorted(set(numbers)) or job.past.attempts + len(numbers) != job.attempt_count:
+        found.append(f"attempt numbers have gaps: {numbers}, and {job.past.attempts} before")
     order = [(c.attempt, c.seq) for c in job.checkpoints]
     if order != sorted(set(order)):
         found.append(f"checkpoints are out of order: {order}")

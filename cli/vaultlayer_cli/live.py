@@ -150,9 +150,8 @@ def job_line(job: Job, now_s: float) -> Text:
         parts.append((f"tier {job.tier}", ""))
     head = job.head
     if head is not None:
-        count = sum(1 for c in job.checkpoints if not c.rejected)
         at = f" (step {head.step})" if head.step is not None else ""
-        parts.append((f"{counted(count, 'checkpoint')}{at}", ""))
+        parts.append((f"{counted(job.checkpoint_count, 'checkpoint')}{at}", ""))
     spent = spent_usd(job, now_s)
     if spent:
         parts.append((usd_text(spent), ""))

@@ -133,10 +133,9 @@ def missing_text(output: Printed) -> str:
 
 def summary_text(job: Job, now_s: float) -> str:
     """Give the last line about a job that is over: how, how long, how many, how much."""
-    kept = [c for c in job.checkpoints if not c.rejected]
     parts = [
-        counted(len(job.attempts), "attempt"),
-        counted(len(kept), "checkpoint"),
+        counted(job.attempt_count, "attempt"),
+        counted(job.checkpoint_count, "checkpoint"),
         usd_text(spent_usd(job, now_s)),
     ]
     took = duration_text((job.finished_at or now_s) - job.submitted_at)

@@ -10,7 +10,7 @@ import msgspec
 from vaultlayer import events as ev
 from vaultlayer.driver import OfferList
 from vaultlayer.ids import token
-from vaultlayer.job import AttemptState, End, Job, Outcome, Phase, spent_usd
+from vaultlayer.job import INFRA_SIGNALS, AttemptState, End, Job, Outcome, Phase, spent_usd
 from vaultlayer.lifecycle import may_take_over
 from vaultlayer_actors.dispatcher.placement import choose
 
@@ -22,9 +22,6 @@ NO_OFFER_RETRY_S = 5.0
 BACKOFF_S_MAX = 60.0
 BOOT_FAILURES_MAX = 8
 """Machines in a row that never ran the script, before the job is given up."""
-
-INFRA_SIGNALS = frozenset({1, 9, 15})
-"""HUP, KILL, TERM: somebody ended the script, it did not fail by itself."""
 
 EXIT_CANCELLED = 130
 EXIT_GIVEN_UP = 69
@@ -108,8 +105,7 @@ def _verdict(job: Job, now_s: float) -> ev.Finished | None:
     active = job.active_attempt
     if active is not None and active.end is End.EXITED and active.exit_code == 0:
         return ev.Finished(outcome=Outcome.SUCCEEDED.value, reason="the script ended")
-    failed = [a for a in job.attempts.values() if _failed_by_itself(a)]
-    if active is not None and _failed_by_itself(active) and len(failed) > budget.user_restarts:
+    if active is not None and active.failed_by_itself and job.own_failures > budget.user_restarts:
         return ev.Finished(
             outcome=Outcome.FAILED.value,
             exit_code=active.exit_code or 1,
@@ -130,14 +126,6 @@ def _verdict(job: Job, now_s: float) -> ev.Finished | None:
 
 def _given_up(reason: str) -> ev.Finished:
     return ev.Finished(outcome=Outcome.FAILED.value, exit_code=EXIT_GIVEN_UP, reason=reason)
-
-
-def _failed_by_itself(attempt: AttemptState) -> bool:
-    return (
-        attempt.end is End.EXITED
-        and attempt.exit_code != 0
-        and attempt.exit_signal not in INFRA_SIGNALS
-    )
 
 
 def _fruitless(job: Job) -> int:
@@ -262,7 +250,7 @@ def _order(job: Job, now_s: float, lists: Sequence[OfferList], noise: bytes) -> 
     first = next(iter(job.attempts.values()), None)
     return Step(
         event=ev.Ordered(
-            attempt=max(job.attempts, default=0) + 1,
+            attempt=job.attempt_count + 1,
             incarnation=token(noise, 8),
             provider=choice.offer.provider,
             offer=choice.offer,

@@ -112,7 +112,7 @@ class ReportDesk:
             spec=msgspec.structs.replace(job.spec, env_sealed=""),
             work_path=attempt.work_path,
             head=ref_of(job.head),
-            first=not any(a.started_at for a in job.attempts.values()),
+            first=not job.has_started,
             sole=attempt.sole,
         )
 

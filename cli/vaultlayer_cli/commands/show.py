@@ -100,12 +100,11 @@ def _resume(job: Job) -> str:
 
 
 def _checkpoints(job: Job, now_s: float) -> str:
-    kept = [c for c in job.checkpoints if not c.rejected]
-    if not kept:
+    head = job.head
+    if head is None:
         return "none yet"
-    head = kept[-1]
     step = f"step {head.step}, " if head.step is not None else ""
-    return f"{len(kept)}, newest: {step}{size_text(head.size_b)}, {ago_text(head.at, now_s)}"
+    return f"{job.checkpoint_count}, newest: {step}{size_text(head.size_b)}, {ago_text(head.at, now_s)}"
 
 
 def cells(attempt: AttemptState, job: Job, now_s: float) -> list[str]:
