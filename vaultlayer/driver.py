@@ -33,6 +33,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How long nothing is ordered here after a refused create."""
     needs_keys: bool = False
     """The pool asks the vault for its API keys before it builds the driver."""
+    keys: dict[str, str] = {}
+    """The fields of its key by name, each with what a person is asked for."""
     work_root: str = "/workspace"
     """Where working directories stand on its machines; `~` and home are expanded by the driver."""
     drills: list[str] = []

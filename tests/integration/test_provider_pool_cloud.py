@@ -14,7 +14,7 @@ from vaultlayer import events as ev
 from vaultlayer import subjects
 from vaultlayer.ids import JobId
 from vaultlayer.job import End, Phase
-from vaultlayer.messages import AbsentReply, TerminateRequest
+from vaultlayer.messages import AbsentReply, Done, TerminateRequest
 from vaultlayer_actors.provider_pool.watch import Watch
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio]
@@ -222,3 +222,13 @@ async def test_absence_is_looked_for_as_often_as_the_provider_needs(
         gone = await world.bus.request(subject, machine, AbsentReply)
         assert gone.absent
         assert anyio.current_time() - began_s >= 0.1
+
+
+async def test_a_new_key_is_taken_up_without_a_restart(world: World, cloud: Cloud) -> None:
+    async with world.pool():
+        await world.wait_for(await world.order(), "instance")
+        await world.bus.publish(subjects.pool("cloud", "rekeyed"), Done())
+        await until(lambda: len(cloud.keys) == 2)
+        assert "close" in cloud.calls
+        attempt = await world.wait_for(await world.order(), "instance")
+    assert attempt.instance == "i-2"

@@ -48,6 +48,20 @@ class VaultKey(Message, frozen=True, kw_only=True):
     key: str
 
 
+class ProviderKey(Message, frozen=True, kw_only=True):
+    """`vl.cmd.provider_key`: keep these API keys of a provider in place of older ones."""
+
+    provider: str
+    box: str
+    """A `ProviderSecrets`, sealed to the vault's public key; one without values takes the keys away."""
+
+
+class ProviderKeysReply(Message, frozen=True, kw_only=True):
+    """Reply of `vl.q.provider_keys`: which fields of which provider the vault holds, never a value."""
+
+    fields: dict[str, list[str]] = {}
+
+
 class UploadCredentialRequest(Message, frozen=True, kw_only=True):
     """`vl.cmd.upload_credential`: a key to write one new job's code."""
 
