@@ -183,6 +183,11 @@ class DriverType(Protocol):
         """The same manifest as the driver's."""
         ...
 
+    @property
+    def options(self) -> type[msgspec.Struct]:
+        """The shape of the provider's table, so that a fault in it is told with its line before all else."""
+        ...
+
     def build(self, context: DriverContext) -> Driver:
         """Make a driver; raises ConfigError for options that it cannot use."""
         ...

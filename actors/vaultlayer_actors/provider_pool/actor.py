@@ -122,7 +122,8 @@ class ProviderPool:
 
     async def _refuse(self, provider: str, error: ConfigError) -> None:
         async def offers(_subject: str, _payload: bytes) -> OfferList:
-            return OfferList(provider=provider, refusal=str(error))
+            why = f" ({error.why})" if error.why else ""
+            return OfferList(provider=provider, refusal=f"{error.what}{why}")
 
         subject = subjects.pool(provider, "offers")
         async with self._context.bus.serve(subject, offers, queue=f"pool-{provider}"):
