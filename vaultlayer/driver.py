@@ -63,6 +63,8 @@ class Need(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     gpu_count: int = 0
     image: str = ""
     max_price_usd_h: float | None = None
+    wait_s: float = 3.0
+    """How long the asker waits; a pool then gives what it has."""
 
 
 class OfferList(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -71,6 +73,10 @@ class OfferList(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     provider: str
     offers: list[Offer] = []
     refusal: str = ""
+    late: bool = False
+    """It did not answer in the time there was; asked again it may."""
+    age_s: float = 0.0
+    """Above zero: from an earlier question, because there was no new answer in time."""
     manifest: Manifest | None = None
     """Set by the pool, so that whoever orders knows the provider's terms."""
 

@@ -61,6 +61,7 @@ PROVIDER_KEY = "vl.cmd.provider_key"
 PROVIDER_KEYS = "vl.q.provider_keys"
 LIST_JOBS = "vl.q.jobs"
 OFFERS = "vl.q.offers"
+AUDIT = "vl.q.audit"
 STATUS = "vl.q.status"
 
 

@@ -48,6 +48,10 @@ from vaultlayer.messages.base import (
 )
 from vaultlayer.messages.people import (
     ActorRow,
+    AuditReplies,
+    AuditReply,
+    AuditRequest,
+    AuditRow,
     Cancel,
     Drill,
     DrillAccepted,
@@ -83,6 +87,10 @@ __all__ = [
     "AbsentReply",
     "ActorBeat",
     "ActorRow",
+    "AuditReplies",
+    "AuditReply",
+    "AuditRequest",
+    "AuditRow",
     "Beat",
     "Brief",
     "BriefRequest",

@@ -7,16 +7,18 @@ import typer
 
 from vaultlayer.errors import FlagError
 from vaultlayer.settings import Home, find_home
+from vaultlayer_cli import exit_codes
 from vaultlayer_cli import provider_keys as pk
 from vaultlayer_cli.config_edit import set_allow
 from vaultlayer_cli.connect import run_async
 from vaultlayer_cli.options import AsJson
+from vaultlayer_cli.provider_audit import audit
 from vaultlayer_cli.provider_rows import COLUMNS, ProviderRow, cells, gather, styles
 from vaultlayer_cli.providers import known_driver
 from vaultlayer_cli.table import print_table
 from vaultlayer_cli.terminal import print_json, say
 
-VERBS = ("list", "allow", "ban", "key", "forget")
+VERBS = ("list", "allow", "ban", "key", "forget", "audit")
 
 
 def providers(
@@ -29,19 +31,22 @@ def providers(
         typer.Option(metavar="FILE", help="key: read it from here; - is standard input."),
     ] = None,
     as_json: AsJson = False,
-) -> None:
+) -> int:
     """List the providers, allow or ban one, hand over its API key.
 
     allow and ban change one line of the configuration; the broker takes it up when it starts again. key
     asks for the API key, or reads it from a file or a pipe, and hands it to the vault, which keeps it sealed;
-    a running broker uses it at once. forget takes it away again.
+    a running broker uses it at once. forget takes it away again. audit lists every machine that carries our
+    tag, what the log knows of it and what it costs; those that nobody wants are ended by the sweeper.
     """
     home = find_home()
     if verb not in VERBS:
         raise FlagError(f"providers has no verb {verb!r}", mend=f"one of: {', '.join(VERBS)}")
     if verb == "list":
         run_async(_list, home, name, as_json)
-        return
+        return exit_codes.OK
+    if verb == "audit":
+        return run_async(audit, [name] if name else [], as_json=as_json)
     if not name:
         raise FlagError(
             f"providers {verb}: which provider?", mend=f"vaultlayer providers {verb} vast"
@@ -54,6 +59,7 @@ def providers(
         run_async(_hand_over, home, name, values, as_json)
     else:
         run_async(_hand_over, home, name, {}, as_json)
+    return exit_codes.OK
 
 
 async def _list(home: Home, name: str, as_json: bool) -> None:
