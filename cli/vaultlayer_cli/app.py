@@ -29,6 +29,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "drill": "Kill, freeze or preempt a job's machine, to see it recover.",
         "providers": "List the providers, allow or ban one, hand over its API key.",
         "offers": "Show what each provider can serve now, and at what price.",
+        "sweep": "Run the smoke jobs on a provider, end to end.",
     },
     "Broker": {
         "init": "Write a configuration that works on this machine.",

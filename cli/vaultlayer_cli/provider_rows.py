@@ -1,5 +1,6 @@
 """One line a provider: allowed, keyed, what it says of itself now."""
 
+import time
 from collections.abc import Sequence
 
 import anyio
@@ -13,7 +14,9 @@ from vaultlayer.settings import Home, load_settings
 from vaultlayer_cli.connect import session
 from vaultlayer_cli.provider_keys import held_fields
 from vaultlayer_cli.providers import installed_drivers, load_driver
+from vaultlayer_cli.sweep.records import Record, path_of, read, verdict
 from vaultlayer_cli.table import Column
+from vaultlayer_cli.units import ago_text
 
 COLUMNS = (
     Column("PROVIDER"),
@@ -22,6 +25,8 @@ COLUMNS = (
     Column("KINDS"),
     Column("NOTICE", is_number=True, is_optional=True),
     Column("OFFERS", is_number=True),
+    Column("VALIDATED"),
+    Column("SWEPT", is_number=True, is_optional=True),
     Column("SAYS", least=12),
 )
 ANSWER_S = 3.0
@@ -40,6 +45,10 @@ class ProviderRow(msgspec.Struct, frozen=True, kw_only=True):
     billing_step_s: float
     offers: int | None
     """None: not asked, because it is not allowed or no broker runs."""
+    validated: str = "never"
+    """By the smoke jobs of `sweep`: `live`, `simulated`, `failed` or `never`."""
+    swept_at: float = 0.0
+    """Unix seconds of the last sweep; 0: never."""
     says: str = ""
 
 
@@ -61,7 +70,8 @@ async def gather(home: Home) -> list[ProviderRow]:
         group.start_soon(ask_pools)
         group.start_soon(ask_vault)
     names = sorted({*installed_drivers(), *settings.providers})
-    return [_row(name, name in settings.allowed, lists, fields) for name in names]
+    records = read(path_of(home))
+    return [_row(name, name in settings.allowed, lists, fields, records) for name in names]
 
 
 async def _offers(home: Home) -> dict[str, OfferList] | None:
@@ -87,6 +97,7 @@ def _row(
     allowed: bool,
     lists: dict[str, OfferList] | None,
     fields: dict[str, list[str]] | None,
+    records: Sequence[Record],
 ) -> ProviderRow:
     says = ""
     try:
@@ -105,6 +116,8 @@ def _row(
         notice_s=manifest.notice_s,
         billing_step_s=manifest.billing_step_s,
         offers=len(answer.offers) if answer is not None else None,
+        validated=verdict(records, name),
+        swept_at=max((one.at for one in records if one.provider == name), default=0.0),
         says=says,
     )
 
@@ -127,6 +140,8 @@ def cells(row: ProviderRow) -> list[str]:
         "on demand, spot" if row.spot else "on demand",
         f"{row.notice_s:g}s" if row.notice_s else "",
         "" if row.offers is None else str(row.offers),
+        row.validated,
+        ago_text(row.swept_at, time.time()) if row.swept_at else "",
         row.says or row.title,
     ]
 
@@ -135,4 +150,6 @@ def styles(row: ProviderRow) -> Sequence[str]:
     """Give the colours of one provider's cells."""
     bad = row.allowed and row.key == "missing"
     allowed = "green" if row.allowed else "dim"
-    return ["bold" if row.allowed else "", allowed, "red" if bad else "", "dim", "dim", "", "dim"]
+    validated = {"live": "green", "failed": "red"}.get(row.validated, "dim")
+    key = "red" if bad else ""
+    return ["bold" if row.allowed else "", allowed, key, "dim", "dim", "", validated, "dim", "dim"]
