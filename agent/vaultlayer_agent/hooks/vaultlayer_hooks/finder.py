@@ -37,6 +37,20 @@ def _begin_numpy(module):
         seeds.begin_numpy(module)
 
 
+def _patch_uuid(module):
+    if os.environ.get("VAULTLAYER_GHOST_DIR"):
+        from vaultlayer_hooks.ghost import clock
+
+        clock.patch_uuid(module)
+
+
+def _patch_secrets(module):
+    if os.environ.get("VAULTLAYER_GHOST_DIR"):
+        from vaultlayer_hooks.ghost import clock
+
+        clock.patch_secrets(module)
+
+
 def _patch_safetensors(module):
     from vaultlayer_hooks import saves
 
@@ -57,6 +71,8 @@ def _seen(module):
 PATCHES = {
     "random": _begin_random,
     "numpy.random": _begin_numpy,
+    "uuid": _patch_uuid,
+    "secrets": _patch_secrets,
     "torch": _patch_torch,
     "safetensors.torch": _patch_safetensors,
     "accelerate.accelerator": _patch_accelerator,

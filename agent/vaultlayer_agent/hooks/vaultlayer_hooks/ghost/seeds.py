@@ -46,8 +46,8 @@ def _read(directory):
                 _recorded.update(dict(value[0]) if kind == "start" else {})
         except Exception:
             pass
-        for name, state in run.seeds:
-            _recorded.setdefault(name, state)
+    for name, state in run.seeds:
+        _recorded.setdefault(name, state)
     return _recorded
 
 

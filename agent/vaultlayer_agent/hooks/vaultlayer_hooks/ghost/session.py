@@ -10,6 +10,7 @@ from vaultlayer_hooks import channel
 from vaultlayer_hooks.ghost import (
     boundary,
     calls,
+    clock,
     escapes,
     golive,
     loaders,
@@ -17,6 +18,7 @@ from vaultlayer_hooks.ghost import (
     optimizers,
     proof,
     pulse,
+    ranks,
     rng,
     seeds,
     shapes,
@@ -66,6 +68,8 @@ class Session:
             run.depth += 1
             try:
                 run.constants.take()
+            except Exception as failure:
+                run.give_up("set-up cannot be looked at: %s" % type(failure).__name__)
             finally:
                 run.depth -= 1
 
@@ -130,6 +134,7 @@ class Session:
         self.number += 1
         shot = snapshot.Shot(self.number, key)
         meta = {"number": str(self.number)}
+        run.files.flush()
         channel.ask("snapshot_begin", framework="ghost", step=run.steps, meta=meta)
         try:
             snapshot.take(shot, sys._getframe(2), run.result)
@@ -366,12 +371,14 @@ def start(torch):
     calls.patch(torch)
     optimizers.patch(torch)
     loaders.patch(torch)
+    ranks.patch(torch)
+    clock.patch()
     if os.environ.get("VAULTLAYER_GHOST_MODE") == "replay":
         _start_replay(session)
     else:
         run.writer = log.Writer(directory, 0, 0)
-        log.note("start", (seeds.began(), rng.torch_state()))
         run.mode = RECORD
+        log.note("start", (seeds.began(), rng.torch_state()))
         channel.tell("ghost", framework="ghost", detail="recording")
     atexit.register(session.end)
     os.register_at_fork(after_in_child=_fall_silent)
@@ -390,6 +397,7 @@ def _start_replay(session):
     rng.set_torch_state(torch_state)
     step = session.reader.index["step"]
     channel.tell("replay", framework="ghost", step=step, detail="to step %d" % step)
+    run.files.begin_replay()
     session.mute = Mute()
     run.mode = REPLAY
     _wrap_excepthook(session)
