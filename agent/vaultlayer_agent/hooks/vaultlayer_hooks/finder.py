@@ -18,23 +18,23 @@ def _patch_torch(module):
     saves.patch_torch(module)
     channel.tell("framework", framework="torch", detail=str(getattr(module, "__version__", "")))
     if os.environ.get("VAULTLAYER_GHOST_DIR"):
-        from vaultlayer_hooks.ghost import session
+        from vaultlayer_hooks.ghost import start
 
-        session.start(module)
+        start.start(module)
 
 
-def _begin_random(module):
+def _begin_random(_module):
     if os.environ.get("VAULTLAYER_GHOST_DIR"):
         from vaultlayer_hooks.ghost import seeds
 
-        seeds.begin_python(module)
+        seeds.begin_python()
 
 
-def _begin_numpy(module):
+def _begin_numpy(_module):
     if os.environ.get("VAULTLAYER_GHOST_DIR"):
         from vaultlayer_hooks.ghost import seeds
 
-        seeds.begin_numpy(module)
+        seeds.begin_numpy()
 
 
 def _patch_uuid(module):

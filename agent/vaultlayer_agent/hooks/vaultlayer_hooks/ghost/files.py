@@ -107,8 +107,7 @@ def _tree(top):
     for directory, names, files in os.walk(top):
         names[:] = [n for n in names if n not in (".git", "__pycache__")]
         links = [n for n in names if os.path.islink(os.path.join(directory, n))]
-        for name in files + links:
-            found.append(os.path.relpath(os.path.join(directory, name), top))
+        found += [os.path.relpath(os.path.join(directory, n), top) for n in files + links]
     return found
 
 

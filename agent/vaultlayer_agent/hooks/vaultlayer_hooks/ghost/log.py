@@ -166,4 +166,3 @@ def take(kind):
 def peek():
     """Give the kind of the next recorded event, or None at the end."""
     return run.events[run.cursor][0] if run.cursor < run.end else None
-

@@ -26,7 +26,7 @@ OBJECTS = {
 class Done:
     """Stands for the work of a collective that a replay has skipped."""
 
-    def wait(self, *args, **kwargs):
+    def wait(self, *_args, **_kwargs):
         return True
 
     def is_completed(self):

@@ -13,12 +13,12 @@ _began = {}
 _recorded = {}
 
 
-def begin_python(module):
+def begin_python():
     """The script has imported `random`."""
     _begin("random", rng.python_state, rng.set_python_state)
 
 
-def begin_numpy(module):
+def begin_numpy():
     """The script has imported `numpy.random`."""
     _begin("numpy", rng.numpy_state, rng.set_numpy_state)
 
