@@ -1,5 +1,6 @@
 """Patches a module right after the script has imported it, and imports nothing by itself."""
 
+import os
 import sys
 
 from vaultlayer_hooks import channel
@@ -16,6 +17,38 @@ def _patch_torch(module):
 
     saves.patch_torch(module)
     channel.tell("framework", framework="torch", detail=str(getattr(module, "__version__", "")))
+    if os.environ.get("VAULTLAYER_GHOST_DIR"):
+        from vaultlayer_hooks.ghost import start
+
+        start.start(module)
+
+
+def _begin_random(_module):
+    if os.environ.get("VAULTLAYER_GHOST_DIR"):
+        from vaultlayer_hooks.ghost import seeds
+
+        seeds.begin_python()
+
+
+def _begin_numpy(_module):
+    if os.environ.get("VAULTLAYER_GHOST_DIR"):
+        from vaultlayer_hooks.ghost import seeds
+
+        seeds.begin_numpy()
+
+
+def _patch_uuid(module):
+    if os.environ.get("VAULTLAYER_GHOST_DIR"):
+        from vaultlayer_hooks.ghost import clock
+
+        clock.patch_uuid(module)
+
+
+def _patch_secrets(module):
+    if os.environ.get("VAULTLAYER_GHOST_DIR"):
+        from vaultlayer_hooks.ghost import clock
+
+        clock.patch_secrets(module)
 
 
 def _patch_safetensors(module):
@@ -36,6 +69,10 @@ def _seen(module):
 
 
 PATCHES = {
+    "random": _begin_random,
+    "numpy.random": _begin_numpy,
+    "uuid": _patch_uuid,
+    "secrets": _patch_secrets,
     "torch": _patch_torch,
     "safetensors.torch": _patch_safetensors,
     "accelerate.accelerator": _patch_accelerator,
