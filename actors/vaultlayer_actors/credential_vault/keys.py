@@ -104,9 +104,12 @@ class KeyStore:
     @contextlib.contextmanager
     def _alone(self) -> Generator[None]:
         """Keep other vaults out between reading and writing, so that no key handed over is lost."""
-        with (self._directory / "vault.lock").open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        lock_file = os.open(self._directory / "vault.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(lock_file, fcntl.LOCK_EX)
             yield
+        finally:
+            os.close(lock_file)
 
     def _stored(self) -> MasterKeys:
         self.open()
