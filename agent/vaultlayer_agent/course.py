@@ -89,17 +89,7 @@ class Course:
             heard=self._heard,
         )
         replays = restored.way.kind is Kind.REPLAY
-        self._recorder = Recorder(
-            gh.begin(records=restored.way.records, replays=replays),
-            Pace(every=parse_every(brief.spec.snapshot_every)),
-            snapshots=Snapshots(layout.ghost, layout.base, capture),
-            capture=capture,
-            hooks=self._running.hooks,
-            output=around.output,
-            reports=reports,
-            clock_s=around.clock_s,
-            fell=lambda: around.spawn(self._kill_soon),
-        )
+        self._recorder = self._make_recorder(replays=replays)
         self._committer = Committer(
             link=around.link,
             bucket=bucket,
@@ -120,6 +110,19 @@ class Course:
         self.ending: Ending | None = None
         self.is_saved = True
         """Whether all that the script left could be saved."""
+
+    def _make_recorder(self, *, replays: bool) -> Recorder:
+        return Recorder(
+            gh.begin(records=self.restored.way.records, replays=replays),
+            Pace(every=parse_every(self._brief.spec.snapshot_every)),
+            snapshots=Snapshots(self._layout.ghost, self._layout.base, self._capture),
+            capture=self._capture,
+            hooks=self._running.hooks,
+            output=self._around.output,
+            reports=self._reports,
+            clock_s=self._around.clock_s,
+            fell=lambda: self._around.spawn(self._kill_soon),
+        )
 
     def _choose_pins(self) -> en.Pins:
         manifest = self.restored.manifest

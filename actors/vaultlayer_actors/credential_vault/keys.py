@@ -104,12 +104,12 @@ class KeyStore:
     @contextlib.contextmanager
     def _alone(self) -> Generator[None]:
         """Keep other vaults out between reading and writing, so that no key handed over is lost."""
-        lock_file = os.open(self._directory / "vault.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        directory = os.open(self._directory, os.O_RDONLY)
         try:
-            fcntl.flock(lock_file, fcntl.LOCK_EX)
+            fcntl.flock(directory, fcntl.LOCK_EX)
             yield
         finally:
-            os.close(lock_file)
+            os.close(directory)
 
     def _stored(self) -> MasterKeys:
         self.open()
