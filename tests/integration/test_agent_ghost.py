@@ -1,6 +1,5 @@
-"""A script that never saves, a real agent, a bus and a bucket: killed, replayed, and what it leaves compared."""
+"""A script that never saves: a real agent, bus and bucket; killed, replayed, and what it leaves compared."""
 
-import os
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Generator
