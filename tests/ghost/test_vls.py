@@ -32,7 +32,7 @@ def test_a_snapshot_gives_back_what_it_was_given(tmp_path: Path) -> None:
         reader.storage(number, memoryview(into))
         assert into == data
     reader.close()
-    assert os.listdir(tmp_path) == ["snap-1.vls"], "no partial file stays"
+    assert [p.name for p in tmp_path.iterdir()] == ["snap-1.vls"], "no partial file stays"
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])
