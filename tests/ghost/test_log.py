@@ -1,4 +1,4 @@
-"""The log: what is whole is read, what is torn at the end is left out, what is damaged is refused."""
+"""The log's frames: the whole is read, a torn end is left out, what is damaged is refused."""
 
 from pathlib import Path
 

@@ -39,7 +39,7 @@ def tensor_memory(tensor):
     size_b = tensor.numel() * tensor.element_size()
     if not size_b:
         return memoryview(b"")
-    return memoryview((ctypes.c_char * size_b).from_address(tensor.data_ptr())).cast("B")
+    return memoryview((ctypes.c_ubyte * size_b).from_address(tensor.data_ptr())).cast("B")
 
 
 def write(path, index, state, storages, breathe=lambda _: None):
