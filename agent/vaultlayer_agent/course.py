@@ -24,6 +24,7 @@ from vaultlayer_agent.capture.snapshots import FRAMEWORK, Snapshots
 from vaultlayer_agent.commits import Committed, Committer
 from vaultlayer_agent.ghost import Phase
 from vaultlayer_agent.layout import Layout
+from vaultlayer_agent.own import write_own_files
 from vaultlayer_agent.pace import BETWEEN_S, Pace
 from vaultlayer_agent.prepare import Restored, fallen_tier
 from vaultlayer_agent.process import Ending
@@ -165,11 +166,17 @@ class Course:
             "VAULTLAYER_ATTEMPT": str(boot.attempt),
             "VAULTLAYER_INSTANCE": instance_name(JobId(boot.job), Attempt(boot.attempt)),
             "VAULTLAYER_CHECKPOINT_DIR": str(layout.work / "checkpoints"),
+            "CHECKPOINT_DIR": str(layout.work / "checkpoints"),
         }
         if resume is not None:
             forced["VAULTLAYER_RESUME_CHECKPOINT"] = str(resume.path)
-        if self.restored.ref is not None and self.restored.way.kind is not Kind.REPLAY:
+        replays = self.restored.way.kind is Kind.REPLAY
+        if self.restored.ref is not None and not replays:
             forced["VAULTLAYER_RESUME"] = "1"
+        if self.restored.manifest is not None and not replays:
+            own_files = layout.state / "own-files"
+            write_own_files(own_files, self.restored.manifest, layout.places)
+            forced["VAULTLAYER_OWN_FILES"] = str(own_files)
         if spec.hooks:
             forced["VAULTLAYER_EVENTS"] = str(self._running.events_path)
             forced |= self._ghost_environment()

@@ -140,7 +140,7 @@ def ghost_environment(
     return told
 
 
-_YIELDING = ("VAULTLAYER_CHECKPOINT_DIR",)
+_YIELDING = ("VAULTLAYER_CHECKPOINT_DIR", "CHECKPOINT_DIR")
 """Ours only while the user has not set it."""
 
 

@@ -206,6 +206,8 @@ class Capture:
             self._heard_end(path, event)
         elif event.kind == "train":
             self.seen.train = event.meta
+        elif event.kind == "native":
+            self.seen.native = event.framework
         elif event.kind == "loaded":
             self._heard_loaded(path)
 
