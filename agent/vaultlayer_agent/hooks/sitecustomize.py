@@ -11,7 +11,8 @@ import sys
 def _install_hooks():
     if os.environ.get("VAULTLAYER_HOOKS", "").lower() in ("off", "0", "no"):
         return
-    if not (os.environ.get("VAULTLAYER_EVENTS") or os.environ.get("VAULTLAYER_RESUME") == "1"):
+    wanted = ("VAULTLAYER_EVENTS", "VAULTLAYER_GHOST_DIR")
+    if not any(os.environ.get(n) for n in wanted) and os.environ.get("VAULTLAYER_RESUME") != "1":
         return
     import vaultlayer_hooks
 

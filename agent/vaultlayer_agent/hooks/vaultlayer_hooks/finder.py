@@ -1,5 +1,6 @@
 """Patches a module right after the script has imported it, and imports nothing by itself."""
 
+import os
 import sys
 
 from vaultlayer_hooks import channel
@@ -16,6 +17,24 @@ def _patch_torch(module):
 
     saves.patch_torch(module)
     channel.tell("framework", framework="torch", detail=str(getattr(module, "__version__", "")))
+    if os.environ.get("VAULTLAYER_GHOST_DIR"):
+        from vaultlayer_hooks.ghost import session
+
+        session.start(module)
+
+
+def _begin_random(module):
+    if os.environ.get("VAULTLAYER_GHOST_DIR"):
+        from vaultlayer_hooks.ghost import seeds
+
+        seeds.begin_python(module)
+
+
+def _begin_numpy(module):
+    if os.environ.get("VAULTLAYER_GHOST_DIR"):
+        from vaultlayer_hooks.ghost import seeds
+
+        seeds.begin_numpy(module)
 
 
 def _patch_safetensors(module):
@@ -36,6 +55,8 @@ def _seen(module):
 
 
 PATCHES = {
+    "random": _begin_random,
+    "numpy.random": _begin_numpy,
     "torch": _patch_torch,
     "safetensors.torch": _patch_safetensors,
     "accelerate.accelerator": _patch_accelerator,

@@ -1,0 +1,190 @@
+"""Where a snapshot may be taken: at the end of the optimizer step that closes a cycle.
+
+There nothing lies on the value stack and no graph is needed any more. Which step closes the cycle is learnt
+from the order in which optimizers step (D, G, D, G; or five times D, then G): the one that steps least often,
+the later one of equals. A loop without `torch.optim` is stepped by its backward passes.
+"""
+
+import weakref
+from collections import deque
+
+from vaultlayer_hooks.ghost.state import OFF, REPLAY, run
+
+HAND_WRITTEN_AFTER = 4
+RECENT = 64
+
+
+class _Place:
+    """What is known of one place that ends a step."""
+
+    __slots__ = ("banned", "order")
+
+    def __init__(self, order):
+        self.order = order
+        self.banned = False
+
+
+class Boundaries:
+    """The modules, optimizers and step places of this process, in the order of their first use."""
+
+    def __init__(self):
+        self.modules = []
+        self.optimizers = []
+        self.known_modules = set()
+        self.params = None
+        self.places = {}
+        self.recent = deque(maxlen=RECENT)
+        self.backwards = 0
+        self.inner_steps = 0
+        self.outer_steps = 0
+        self.zeroed = {}
+        self.waiting = True
+        self.always_zeroed = {}
+        self.scaled = False
+
+    def closes(self, key):
+        """Whether this place closes the cycle, as far as has been seen."""
+        recent = list(self.recent)
+        usable = [k for k in set(recent) if not self.places[k].banned]
+        if key not in usable:
+            return False
+        return key == min(usable, key=lambda k: (recent.count(k), -self.places[k].order))
+
+
+found = Boundaries()
+
+
+def forget():
+    """Start anew."""
+    global found
+    found = Boundaries()
+
+
+def track_module(module):
+    """Remember a root module, once."""
+    if id(module) not in found.known_modules:
+        found.known_modules.add(id(module))
+        found.modules.append(weakref.ref(module))
+        found.params = None
+
+
+def track_optimizer(optimizer):
+    """Remember an optimizer."""
+    found.optimizers.append(weakref.ref(optimizer))
+    found.always_zeroed[len(found.optimizers) - 1] = None
+    found.params = None
+
+
+def optimizers():
+    """Give the optimizers that are alive, with their numbers."""
+    return [(i, o) for i, o in enumerate(ref() for ref in found.optimizers) if o is not None]
+
+
+def modules():
+    """Give the root modules that are alive, with their numbers."""
+    return [(i, m) for i, m in enumerate(ref() for ref in found.modules) if m is not None]
+
+
+def parameters_of(optimizer):
+    """Give an optimizer's parameters in the order of its groups."""
+    return [p for group in optimizer.param_groups for p in group["params"]]
+
+
+def parameters():
+    """Give all parameters that optimizers and root modules own, each once."""
+    if found.params is None:
+        params = []
+        seen = set()
+        own = [p for _, o in optimizers() for p in parameters_of(o)]
+        own += [p for _, m in modules() for p in m.parameters()]
+        for p in own:
+            if id(p) not in seen:
+                seen.add(id(p))
+                params.append(p)
+        found.params = params
+    return found.params
+
+
+def zeroed(owner):
+    """Note that gradients have been cleared, by an optimizer or by a module."""
+    for index, optimizer in optimizers():
+        if owner is optimizer or not hasattr(owner, "param_groups"):
+            found.zeroed[index] = True
+
+
+def before_backward():
+    """Learn whether gradients are always cleared between a boundary and the next backward pass."""
+    found.backwards += 1
+    if not found.waiting:
+        return
+    found.waiting = False
+    for index, known in found.always_zeroed.items():
+        cleared = bool(found.zeroed.get(index))
+        if not cleared and known:
+            run.proof.gradients_kept(index)
+        found.always_zeroed[index] = cleared and known is not False
+
+
+def keeps_gradients(index):
+    """Whether an optimizer's gradients may still be needed after a boundary."""
+    return not found.always_zeroed.get(index)
+
+
+def inner_step():
+    """Note that an optimizer steps inside a call that is ours already."""
+    found.inner_steps += 1
+
+
+def inner_steps():
+    """Give how many such steps there have been."""
+    return found.inner_steps
+
+
+def hand_written():
+    """Whether steps are made without `torch.optim`."""
+    return not found.outer_steps and found.backwards > HAND_WRITTEN_AFTER
+
+
+def reached(kind, owner, result=None):
+    """A call that may end a step has ended, and is about to give `result`."""
+    if run.mode == OFF or run.closures:
+        return
+    if kind == "backward":
+        if not hand_written():
+            return
+        key = "backward"
+    elif kind == "update":
+        found.outer_steps += 1
+        key = "update"
+    else:
+        found.outer_steps += 1
+        key = _number(owner)
+    place = found.places.get(key)
+    if place is None:
+        found.places[key] = _Place(len(found.places))
+    found.recent.append(key)
+    run.steps += 1
+    found.waiting = True
+    found.zeroed.clear()
+    run.depth += 1
+    run.result = result
+    try:
+        if run.mode == REPLAY:
+            run.replayed_step(key)
+        else:
+            run.recorded_step(key)
+    finally:
+        run.result = None
+        run.depth -= 1
+
+
+def _number(owner):
+    for index, optimizer in optimizers():
+        if optimizer is owner:
+            return index
+    return -1
+
+
+def ban(key):
+    """Never again take a snapshot at this place."""
+    found.places[key].banned = True

@@ -1,0 +1,139 @@
+"""Calls that a replay skips: root modules, clipping, backward passes, gradients."""
+
+import functools
+from _thread import get_ident
+
+from vaultlayer_hooks.ghost import boundary, log, specs
+from vaultlayer_hooks.ghost.rng import set_small_state, small_state, streams
+from vaultlayer_hooks.ghost.state import OFF, REPLAY, run
+
+MASKED_MOST = 2000
+_ghost_grads = {}
+_masks = {"last": None}
+
+
+def patch(torch):
+    """Wrap module calls, backward passes and what else works on tensors only."""
+    torch.nn.Module.__call__ = _module_call(torch, torch.nn.Module.__call__)
+    torch.autograd.backward = _backward(torch, torch.autograd.backward)
+    torch.autograd.grad = skipped("grad", torch.autograd.grad)
+    clips = torch.nn.utils.clip_grad
+    for name in ("clip_grad_norm_", "clip_grad_norm", "clip_grad_value_"):
+        if hasattr(clips, name):
+            wrapped = skipped(name, getattr(clips, name))
+            setattr(clips, name, wrapped)
+            setattr(torch.nn.utils, name, wrapped)
+
+
+def _module_call(torch, original):
+    is_compiling = torch.compiler.is_compiling
+    is_tracing = torch.jit.is_tracing
+
+    @functools.wraps(original)
+    def __call__(self, *args, **kwargs):
+        if is_compiling() or run.mode == OFF or run.depth or get_ident() != run.main:
+            return original(self, *args, **kwargs)
+        if is_tracing() or run.opaque:
+            return original(self, *args, **kwargs)
+        run.begin()
+        boundary.track_module(self)
+        return through("call", original, (self, *args), kwargs)
+
+    return __call__
+
+
+def skipped(kind, original):
+    """Wrap a function whose result is described in the log, and which a replay does not execute."""
+
+    @functools.wraps(original)
+    def skipping(*args, **kwargs):
+        if run.mode == OFF or run.depth or get_ident() != run.main:
+            return original(*args, **kwargs)
+        if run.torch.compiler.is_compiling() or run.opaque:
+            return original(*args, **kwargs)
+        run.begin()
+        return through(kind, original, args, kwargs)
+
+    return skipping
+
+
+def through(kind, original, args, kwargs):
+    """Do a call for real and describe its result, or make a ghost of the description.
+
+    A result that cannot be described is computed for real in the replay as well.
+    """
+    if run.mode == REPLAY:
+        which, state = specs.take_with_specs(kind)
+        if which is None:
+            result = _deep(original, args, kwargs)
+        else:
+            result = specs.ghost_of(which)
+        if state is not None:
+            set_small_state(state)
+        return result
+    mark = streams.mark()
+    result = _deep(original, args, kwargs)
+    state = small_state() if streams.mark() != mark else None
+    log.note(kind, (specs.number_of(result), state))
+    return result
+
+
+def _deep(original, args, kwargs):
+    run.depth += 1
+    try:
+        return original(*args, **kwargs)
+    finally:
+        run.depth -= 1
+
+
+def _backward(torch, original):
+    is_compiling = torch.compiler.is_compiling
+
+    @functools.wraps(original)
+    def backward(tensors, *args, **kwargs):
+        if is_compiling() or run.mode == OFF or run.depth or get_ident() != run.main:
+            return original(tensors, *args, **kwargs)
+        run.begin()
+        boundary.before_backward()
+        if run.mode == REPLAY:
+            _give_ghost_grads(specs.take_with_specs("backward"))
+            boundary.reached("backward", None)
+            return None
+        run.depth += 1
+        try:
+            original(tensors, *args, **kwargs)
+            mask = _grad_mask()
+        finally:
+            run.depth -= 1
+        log.note("backward", mask)
+        run.pulse.loss(tensors)
+        boundary.reached("backward", None)
+        return None
+
+    return backward
+
+
+def _grad_mask():
+    """Give which parameters have a gradient now, as bytes of 0 and 1; None when that is as the last time."""
+    mask = bytes([p.grad is not None for p in boundary.parameters()])
+    if mask == _masks["last"]:
+        return None
+    _masks["last"] = mask
+    return mask
+
+
+def _give_ghost_grads(mask):
+    if mask is not None:
+        _masks["last"] = mask
+    torch = run.torch
+    for has, p in zip(_masks["last"] or b"", boundary.parameters()):
+        if has and p.grad is None:
+            grad = _ghost_grads.get(id(p))
+            if grad is None or grad.shape != p.shape or grad.dtype != p.dtype:
+                grad = _ghost_grads[id(p)] = torch.zeros_like(p, requires_grad=False)
+            p.grad = grad
+
+
+def forget_ghosts():
+    """Let go of the ghost gradients."""
+    _ghost_grads.clear()

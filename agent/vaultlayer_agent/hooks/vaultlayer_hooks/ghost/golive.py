@@ -1,0 +1,329 @@
+"""Ends a replay: puts the snapshot's tensors into the tensors that the replay has made, and proves the rest.
+
+Tensors are restored in place, into the same Python objects, so every alias, closure, tuple and iterator that
+holds one has the right one at once. Everything else that the script can reach must already be what it was:
+plain values, arrays and private random streams are compared, and only what skipped calls may have changed
+(modules, optimizers, loaders) is set.
+"""
+
+import marshal
+import sys
+import time
+
+from vaultlayer_hooks.ghost import boundary, calls, loaders, optimizers, rng, snapshot, specs
+from vaultlayer_hooks.ghost.constants import digest
+from vaultlayer_hooks.ghost.state import Diverged, run
+from vaultlayer_hooks.ghost.vls import tensor_memory
+from vaultlayer_hooks.ghost.walk import SKIPPED, USER
+
+
+def restore(reader, frame, result):
+    """Put everything in place.
+
+    Raises:
+        Diverged: something is not what it was.
+    """
+    small, torch_state, values, streams, arrays, forms, positions, files = reader.state
+    _restore_optimizers(forms)
+    look = snapshot.Look(frame, result)
+    if look.unreached:
+        raise Diverged("the replay made a tensor that the script cannot reach")
+    walk = look.walk
+    by_path = {path: t for t, paths in walk.tensors.values() for path in paths}
+    _Tensors(reader, walk, by_path).all()
+    _set_values(walk, values)
+    _set_streams(walk, streams)
+    _set_arrays(walk, arrays)
+    _fill_loaders(positions)
+    _finish_streams(walk, streams)
+    rng.set_torch_state(torch_state)
+    rng.set_small_state(small)
+    run.files.put_image(files)
+    calls.forget_ghosts()
+    specs.forget_ghosts()
+
+
+def _restore_optimizers(forms):
+    """Give every optimizer the state's form, so that its tensors have a place to go to."""
+    alive = dict(boundary.optimizers())
+    if sorted(alive) != [form[0] for form in forms]:
+        raise Diverged("other optimizers are alive than were")
+    for index, count, form, looks in forms:
+        optimizer = alive[index]
+        optimizers.set_looks(optimizer, looks)
+        params = boundary.parameters_of(optimizer)
+        if len(params) != count:
+            raise Diverged("optimizer %d has %d parameters, not %d" % (index, len(params), count))
+        wanted = {number: dict(pairs) for number, pairs in form}
+        for number, p in enumerate(params):
+            if number not in wanted:
+                optimizer.state.pop(p, None)
+                continue
+            _give_form(optimizer.state[p], wanted[number])
+
+
+def _give_form(state, wanted):
+    for name in [name for name in state if name not in wanted]:
+        del state[name]
+    for name, described in wanted.items():
+        if name not in state or _spec_or_none(state[name]) != described:
+            state[name] = specs.ghost(described)
+
+
+def _spec_or_none(value):
+    try:
+        return specs.spec(value)
+    except specs.Unknown:
+        return None
+
+
+class _Tensors:
+    """Restores the tensors of one snapshot."""
+
+    def __init__(self, reader, walk, by_path):
+        self._reader = reader
+        self._index = reader.index
+        self._walk = walk
+        self._by_path = by_path
+        self._done = set()
+        self._ghosts = specs.ghost_pointers()
+
+    def all(self):
+        """Restore every tensor.
+
+        Raises:
+            Diverged: the replay's tensors are not those that were saved.
+        """
+        groups = {}
+        for entry in self._index["tensors"]:
+            groups.setdefault(entry["storage"], []).append(entry)
+        targets = {number: self._targets(entries) for number, entries in groups.items()}
+        self._claim(targets)
+        self._check_covered()
+        users = self._storage_users()
+        with run.torch.no_grad():
+            for number, entries in groups.items():
+                storage = self._storage(number, entries, targets[number], users)
+                for entry, tensors in zip(entries, targets[number]):
+                    for tensor in tensors:
+                        self._put(tensor, entry, storage)
+
+    def _targets(self, entries):
+        """Give for each entry the tensors at its paths, each once."""
+        found = []
+        for entry in entries:
+            tensors = {}
+            for path in entry["paths"]:
+                tensor = self._by_path.get(path)
+                if tensor is None:
+                    tensor = self._make_gradient(path, entry)
+                tensors[id(tensor)] = tensor
+            found.append(list(tensors.values()))
+        return found
+
+    def _make_gradient(self, path, entry):
+        owner = self._by_path.get(path[: -len(".grad")]) if path.endswith(".grad") else None
+        if owner is None:
+            raise Diverged("a tensor is gone in the replay: %s" % path)
+        torch = run.torch
+        owner.grad = torch.zeros(
+            entry["shape"], dtype=getattr(torch, entry["dtype"]), device=entry["device"]
+        )
+        self._by_path[path] = owner.grad
+        self._walk.tensors[id(owner.grad)] = (owner.grad, [path])
+        return owner.grad
+
+    def _claim(self, targets):
+        claimed = {}
+        for number, lists in targets.items():
+            for position, tensors in enumerate(lists):
+                for tensor in tensors:
+                    other = claimed.setdefault(id(tensor), (number, position))
+                    if other != (number, position):
+                        paths = self._walk.tensors[id(tensor)][1]
+                        raise Diverged("two tensors have become one in the replay: %s" % paths[:2])
+                    self._done.add(id(tensor))
+
+    def _check_covered(self):
+        """Every tensor that the replay's script can reach must be restored, or be a gradient to be cleared."""
+        relied = {id(p.grad) for _, o in boundary.optimizers() for p in boundary.parameters_of(o)}
+        for tensor, paths in self._walk.tensors.values():
+            if id(tensor) in self._done or tensor.device.type == "meta":
+                continue
+            if id(tensor) in relied:
+                # Whatever reads it before it is cleared shall be seen to be wrong.
+                tensor.fill_(float("nan"))
+                continue
+            raise Diverged("a tensor is only in the replay: %s" % paths[0])
+
+    def _storage_users(self):
+        users = {}
+        for tensor, _ in self._walk.tensors.values():
+            if tensor.layout is run.torch.strided and tensor.device.type != "meta":
+                pointer = (str(tensor.device), tensor.untyped_storage().data_ptr())
+                users.setdefault(pointer, set()).add(id(tensor))
+        return users
+
+    def _storage(self, number, entries, targets, users):
+        """Give the storage that the tensors of one saved storage shall share."""
+        torch = run.torch
+        if number < 0:
+            return self._constant(-number - 1)
+        size_b = self._index["storages"][number]["size"]
+        host = torch.empty(size_b, dtype=torch.uint8)
+        self._reader.storage(number, tensor_memory(host))
+        tensors = {id(t): t for same in targets for t in same}
+        first = next(iter(tensors.values()))
+        storage = first.untyped_storage()
+        pointer = (str(first.device), storage.data_ptr())
+        fits = (
+            str(first.device) == entries[0]["device"]
+            and storage.nbytes() == size_b
+            and storage.data_ptr() not in self._ghosts
+            and users.get(pointer) == set(tensors)
+        )
+        if not fits:
+            storage = torch.empty(size_b, dtype=torch.uint8, device=entries[0]["device"])
+            storage = storage.untyped_storage()
+        whole = torch.empty(0, dtype=torch.uint8, device=entries[0]["device"])
+        whole.set_(storage, 0, (size_b,), (1,))
+        whole.copy_(host)
+        return storage
+
+    def _constant(self, number):
+        entry = self._index["constants"][number]
+        tensor = self._by_path.get(entry["path"])
+        if tensor is None:
+            raise Diverged("a constant is gone in the replay: %s" % entry["path"])
+        storage = tensor.untyped_storage()
+        if storage.nbytes() != entry["size"] or digest(storage) != entry["digest"]:
+            raise Diverged("what set-up computes is not the same again: %s" % entry["path"])
+        return storage
+
+    def _put(self, tensor, entry, storage):
+        torch = run.torch
+        dtype = getattr(torch, entry["dtype"])
+        same = (
+            tensor.dtype == dtype
+            and list(tensor.shape) == entry["shape"]
+            and list(tensor.stride()) == entry["stride"]
+            and tensor.storage_offset() == entry["offset"]
+            and tensor.untyped_storage().data_ptr() == storage.data_ptr()
+        )
+        if entry["storage"] >= 0:
+            run.constants.forget(tensor)
+        if not same:
+            made = torch.empty(0, dtype=dtype, device=entry["device"])
+            made.set_(storage, entry["offset"], entry["shape"], entry["stride"])
+            tensor.data = made
+        if tensor.requires_grad != entry["requires_grad"]:
+            if not tensor.is_leaf:
+                tensor.detach_()
+            tensor.requires_grad_(entry["requires_grad"])
+
+
+def _plain(value):
+    return ("set", tuple(sorted(map(repr, value)))) if type(value) is frozenset else value
+
+
+def _bytes(value):
+    return marshal.dumps(value, 2)
+
+
+def _set_values(walk, recorded):
+    """Compare all plain values; set those that skipped calls may have changed.
+
+    Raises:
+        Diverged: a value of the script's own is another one.
+    """
+    for path, value in recorded.items():
+        entry = walk.values.get(path)
+        if entry is None:
+            if not _is_loose(path, None):
+                raise Diverged("a value is gone in the replay: %s = %.80r" % (path, value))
+            continue
+        now, owner, parent, key = entry
+        if _bytes(_plain(now)) == _bytes(value):
+            continue
+        if owner == USER:
+            raise Diverged("%s is %.80r in the replay, and was %.80r" % (path, now, value))
+        if owner == SKIPPED:
+            _set_value(path, value, parent, key)
+
+
+def _is_loose(path, entry):
+    """Whether a value may be missing: inside libraries nothing is promised."""
+    return path.startswith(("module", "optimizer", "loader", "hidden:"))
+
+
+def _set_value(path, value, parent, key):
+    if key is None:
+        if isinstance(value, tuple) and value and value[0] in ("large", "set"):
+            raise Diverged("a large value that a skipped call has changed: %s" % path)
+        if isinstance(parent, dict):
+            parent.clear()
+            parent.update(value)
+        elif isinstance(parent, list):
+            parent[:] = value
+        elif not isinstance(parent, tuple):
+            parent.clear()
+            parent.extend(value)
+        return
+    if isinstance(parent, (dict, list)):
+        parent[key] = value
+    elif parent is not None:
+        object.__setattr__(parent, key, value)
+
+
+def _set_streams(walk, recorded):
+    """Private streams must be where they were; those of loaders are set when the loaders are filled."""
+    by_path = {path: (value, owner) for value, path, owner in walk.streams.values()}
+    for path, state, owner in recorded:
+        if path not in by_path:
+            if owner == USER:
+                raise Diverged("a random stream is gone in the replay: %s" % path)
+            continue
+        stream, now_owner = by_path[path]
+        torch_like = state is not None and state[0] == "torch"
+        if owner == USER and not torch_like and rng.stream_state(stream) != state:
+            raise Diverged("a random stream has been drawn from otherwise: %s" % path)
+
+
+def _finish_streams(walk, recorded):
+    by_path = {path: value for value, path, _ in walk.streams.values()}
+    for path, state, _ in recorded:
+        if path in by_path and state is not None:
+            rng.set_stream_state(by_path[path], state)
+
+
+def _set_arrays(walk, recorded):
+    numpy = sys.modules.get("numpy")
+    by_path = {path: (value, owner) for value, path, owner in walk.arrays.values()}
+    for path, dtype, shape, data, owner in recorded:
+        if path not in by_path:
+            if owner == USER:
+                raise Diverged("an array is gone in the replay: %s" % path)
+            continue
+        array, _ = by_path[path]
+        if array.dtype.str == dtype and array.shape == shape and array.tobytes() == data:
+            continue
+        if owner == USER:
+            raise Diverged("array %s is not what it was" % path)
+        if owner == SKIPPED and array.shape == shape and array.flags.writeable:
+            array[...] = numpy.frombuffer(data, dtype=dtype).reshape(shape)
+
+
+def _fill_loaders(positions):
+    wanted = dict(positions)
+    for opened in loaders.alive():
+        if opened.number in wanted:
+            if opened.count != wanted.pop(opened.number):
+                raise Diverged("a data loader is at another batch")
+            loaders.fill(opened, opened.count)
+    if wanted:
+        raise Diverged("a data loader's iterator is gone in the replay")
+
+
+def elapsed_ms(began):
+    """Give the milliseconds since `began`, of `time.perf_counter`."""
+    return (time.perf_counter() - began) * 1e3

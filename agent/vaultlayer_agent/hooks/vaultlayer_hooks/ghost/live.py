@@ -1,0 +1,131 @@
+"""Every live tensor that the walk did not reach: found through the collector, named, or a reason to refuse."""
+
+import gc
+import itertools
+import types
+
+from vaultlayer_hooks.ghost.state import HOOKS_DIR, run
+from vaultlayer_hooks.ghost.walk import LIBRARY
+
+HIDDEN = (
+    types.GeneratorType,
+    zip,
+    enumerate,
+    map,
+    filter,
+    reversed,
+    itertools.islice,
+    itertools.chain,
+    itertools.cycle,
+    itertools.starmap,
+    itertools.takewhile,
+    itertools.zip_longest,
+    type(iter([])),
+    type(iter(())),
+    type(iter({}.items())),
+    type(iter({}.values())),
+)
+
+
+def unreached(walk, ours):
+    """Give the live tensors that the walk has not reached, after looking into hidden iterators.
+
+    An iterator that a running `for` holds lies on the value stack, where no frame shows it. Those that hold
+    unreached tensors become roots, named by what they are; two that cannot be told apart stay unnamed.
+
+    Args:
+        walk: complete otherwise; the tensors of hidden iterators are added to it.
+        ours: ids of tensors of our own and of those that rebuilt iterators own.
+    """
+    tensor = run.torch.Tensor
+    everything = gc.get_objects()
+    missing = _missing(everything, tensor, walk, ours)
+    if not missing:
+        return []
+    roots = {}
+    for value in everything:
+        if isinstance(value, HIDDEN) and id(value) not in walk.seen:
+            name = _name(value)
+            if name is not None:
+                roots.setdefault(name, []).append(value)
+    inner = _nested([v for same in roots.values() for v in same])
+    for name in sorted(roots):
+        tops = [v for v in roots[name] if id(v) not in inner and id(v) not in walk.seen]
+        if len(tops) == 1:
+            walk.root("hidden:" + name, tops[0], LIBRARY)
+        elif tops and any(_holds_tensor(top, missing) for top in tops):
+            _add_alike(walk, name, tops, missing)
+    del everything
+    return [t for t in missing if id(t) not in walk.tensors]
+
+
+def _missing(everything, tensor, walk, ours):
+    found = []
+    for value in everything:
+        if isinstance(value, tensor):
+            known = id(value) in walk.tensors or id(value) in ours
+            if not known and not run.constants.holds(value):
+                found.append(value)
+    return found
+
+
+def _name(value):
+    """Give the name of a hidden iterator; None for one that cannot hold what we look for."""
+    if isinstance(value, types.GeneratorType):
+        frame = value.gi_frame
+        if frame is None or frame.f_code.co_filename.startswith((HOOKS_DIR, "<frozen")):
+            return None
+        code = frame.f_code
+        return "%s:%s:%d" % (code.co_filename, code.co_name, frame.f_lineno)
+    return type(value).__name__
+
+
+def _nested(values):
+    ids = {id(v) for v in values}
+    inner = set()
+    for value in values:
+        for held in gc.get_referents(value):
+            inner.update({id(held)} & ids)
+            if isinstance(held, (tuple, list)):
+                inner.update({id(x) for x in held} & ids)
+    return inner
+
+
+def _holds_tensor(value, missing):
+    wanted = {id(t) for t in missing}
+    level = [value]
+    for _ in range(3):
+        level = [x for v in level for x in gc.get_referents(v)][:10_000]
+        if any(id(x) in wanted for x in level):
+            return True
+    return False
+
+
+def _add_alike(walk, name, tops, missing):
+    """Tell iterators of one type apart by the forms of what they hold; leave those that look the same."""
+    holding = {}
+    for top in tops:
+        if _holds_tensor(top, missing):
+            holding.setdefault(_form(top), []).append(top)
+    for form, same in sorted(holding.items()):
+        if len(same) == 1:
+            walk.root("hidden:%s:%s" % (name, form), same[0], LIBRARY)
+
+
+def _form(top):
+    shapes = []
+    level = [top]
+    for _ in range(3):
+        level = [x for v in level for x in gc.get_referents(v)][:10_000]
+        shapes += [(tuple(x.shape), str(x.dtype)) for x in level if isinstance(x, run.torch.Tensor)]
+        level = [x for x in level if isinstance(x, (list, tuple, *HIDDEN))]
+    return repr(shapes)
+
+
+def held_by_python(tensors):
+    """Give those of the tensors that a Python object refers to; the others only an autograd graph keeps."""
+    own = (id(tensors),)
+    referrers = [r for r in gc.get_referrers(*tensors) if id(r) not in own]
+    referrers = [r for r in referrers if not isinstance(r, types.FrameType)]
+    held = {id(x) for x in gc.get_referents(*referrers)} if referrers else set()
+    return [t for t in tensors if id(t) in held]

@@ -1,0 +1,322 @@
+"""Data loaders: a replay fetches nothing, and moves the open iterator to its place when it goes live.
+
+In a replay an iterator is an empty shell of the real class that gives ghosts of the recorded batches. At
+go-live the open ones are filled: a single-process map-style iterator advances its index sampler only, others
+fetch again what the dead run had fetched from that iterator, each from the random state that it began with.
+"""
+
+import functools
+import weakref
+from _thread import get_ident
+
+from vaultlayer_hooks.ghost import log, rng, specs
+from vaultlayer_hooks.ghost.rng import set_small_state, small_state, streams
+from vaultlayer_hooks.ghost.state import OFF, REPLAY, run
+
+STREAM_DEPTH_MOST = 5
+ITEMS_MOST = 64
+PLAIN = frozenset((int, float, bool, str, bytes, type(None)))
+
+
+class Open:
+    """What is known of one iterator."""
+
+    __slots__ = ("begin", "count", "done", "first", "iterator", "loader", "number", "shell")
+
+    def __init__(self, number, iterator, loader, begin):
+        self.number = number
+        self.iterator = weakref.ref(iterator)
+        self.loader = loader
+        self.begin = begin
+        self.first = None
+        self.count = 0
+        self.done = False
+        self.shell = False
+
+
+class Loaders:
+    """The iterators of this process, by their number."""
+
+    def __init__(self):
+        self.made = 0
+        self.open = {}
+
+    def of(self, iterator):
+        """Give what is known of an iterator, or None."""
+        found = self.open.get(id(iterator))
+        return found if found is not None and found.iterator() is iterator else None
+
+
+known = Loaders()
+
+
+def patch(torch):
+    """Wrap `DataLoader.__iter__` and the iterators' `__next__`."""
+    module = torch.utils.data.dataloader
+    torch.utils.data.DataLoader.__iter__ = _iter(module, torch.utils.data.DataLoader.__iter__)
+    base = module._BaseDataLoaderIter
+    base.__next__ = _next(base.__next__)
+
+
+def _iter(module, original):
+    @functools.wraps(original)
+    def __iter__(self):
+        if run.mode == OFF or run.depth or get_ident() != run.main:
+            return original(self)
+        run.begin()
+        if run.mode == REPLAY:
+            return _shell(module, self)
+        begin = _begin_state(self)
+        mark = streams.mark()
+        run.depth += 1
+        try:
+            iterator = original(self)
+        finally:
+            run.depth -= 1
+        after = small_state() if streams.mark() != mark else None
+        _remember(iterator, self, begin)
+        log.note("iter", (begin, after))
+        return iterator
+
+    return __iter__
+
+
+def _begin_state(loader):
+    """Give all that the iterator's data may depend on: random streams, and the plain attributes of its parts."""
+    owned = tuple(rng.stream_state(stream) for stream in _own_streams(loader))
+    return (small_state(), rng.torch_state(), owned, _attributes(loader))
+
+
+def _parts(loader):
+    found = []
+    for name in ("dataset", "sampler", "batch_sampler"):
+        part = getattr(loader, name, None)
+        if hasattr(part, "__dict__"):
+            found.append(part)
+    return found
+
+
+def _attributes(loader):
+    return tuple(
+        tuple((k, v) for k, v in vars(part).items() if type(v) in PLAIN) for part in _parts(loader)
+    )
+
+
+def _set_attributes(loader, recorded):
+    for part, attributes in zip(_parts(loader), recorded):
+        for name, value in attributes:
+            if vars(part).get(name) != value:
+                vars(part)[name] = value
+
+
+def _own_streams(loader):
+    """Find the private streams that a loader's parts hold, in a fixed order."""
+    found = []
+    seen = set()
+
+    def search(value, depth):
+        if id(value) in seen or depth > STREAM_DEPTH_MOST:
+            return
+        seen.add(id(value))
+        if rng.is_stream(value):
+            found.append(value)
+        elif isinstance(value, (list, tuple)) and len(value) < ITEMS_MOST:
+            for item in value:
+                search(item, depth + 1)
+        elif isinstance(value, dict) and len(value) < ITEMS_MOST:
+            for item in value.values():
+                search(item, depth + 1)
+        elif hasattr(value, "__dict__") and not _is_opaque(value):
+            for item in list(vars(value).values()):
+                search(item, depth + 1)
+
+    for name in ("dataset", "sampler", "batch_sampler", "generator", "collate_fn"):
+        search(getattr(loader, name, None), 0)
+    return found
+
+
+def _is_opaque(value):
+    return isinstance(value, (type, type(functools), run.torch.Tensor)) or callable(value)
+
+
+def _remember(iterator, loader, begin):
+    for key in [k for k, o in known.open.items() if o.iterator() is None]:
+        del known.open[key]
+    opened = Open(known.made, iterator, loader, begin)
+    known.made += 1
+    known.open[id(iterator)] = opened
+    return opened
+
+
+def _shell(module, loader):
+    begin, after = specs.take_with_specs("iter")
+    single = loader.num_workers == 0
+    kind = module._SingleProcessDataLoaderIter if single else module._MultiProcessingDataLoaderIter
+    iterator = object.__new__(kind)
+    # What its `__del__` and a look at its length need.
+    iterator._shutdown = True
+    iterator._workers = []
+    iterator._index_sampler = loader._index_sampler
+    iterator._num_yielded = 0
+    _remember(iterator, loader, begin).shell = True
+    _set_attributes(loader, begin[3])
+    if after is not None:
+        set_small_state(after)
+    return iterator
+
+
+def _next(original):
+    @functools.wraps(original)
+    def __next__(self):
+        if run.mode == OFF or run.depth or get_ident() != run.main:
+            return original(self)
+        opened = known.of(self)
+        if opened is None:
+            return original(self)
+        if run.mode == REPLAY:
+            return _replay_next(opened)
+        if not opened.count:
+            opened.first = rng.torch_state()
+        mark = streams.mark()
+        run.depth += 1
+        try:
+            batch = original(self)
+        except StopIteration:
+            opened.done = True
+            log.note("end", small_state() if streams.mark() != mark else None)
+            raise
+        finally:
+            run.depth -= 1
+        _note_batch(opened, batch, small_state() if streams.mark() != mark else None)
+        return batch
+
+    return __next__
+
+
+def _note_batch(opened, batch, state):
+    first = opened.first if not opened.count else None
+    opened.count += 1
+    which = specs.number_of(batch)
+    changed = None
+    if opened.loader.num_workers == 0:
+        changed = _changed_streams(opened)
+    log.note("batch", (which, state, first, changed))
+
+
+def _changed_streams(opened):
+    """Give the states of private streams that the fetch has drawn from, or None."""
+    found = _own_streams(opened.loader) if opened.begin[2] else ()
+    return tuple(rng.stream_state(s) for s in found) if found else None
+
+
+def _replay_next(opened):
+    specs.take_new()
+    if log.peek() == "end":
+        state = log.take("end")
+        if state is not None:
+            set_small_state(state)
+        opened.done = True
+        raise StopIteration
+    which, state, first, changed = log.take("batch")
+    if first is not None:
+        opened.first = first
+    opened.count += 1
+    if changed is not None:
+        for stream, value in zip(_own_streams(opened.loader), changed):
+            rng.set_stream_state(stream, value)
+    if state is not None:
+        set_small_state(state)
+    if which is not None:
+        return specs.ghost_of(which)
+    return _fetch_for_real(opened, state)
+
+
+def _fetch_for_real(opened, state):
+    """Fetch a batch that no description can stand in for, and leave the streams as recorded."""
+    fill(opened, opened.count - 1)
+    run.depth += 1
+    try:
+        batch = next(opened.iterator())
+    finally:
+        run.depth -= 1
+    if state is not None:
+        set_small_state(state)
+    return batch
+
+
+def positions():
+    """Give number and position of every iterator that is alive and not at its end."""
+    alive = [o for o in known.open.values() if o.iterator() is not None and not o.done]
+    return tuple(sorted((o.number, o.count) for o in alive))
+
+
+def alive():
+    """Give what is known of the iterators that are alive."""
+    return [o for o in known.open.values() if o.iterator() is not None]
+
+
+def loaders():
+    """Give the loaders of the iterators that are alive, with the iterators' numbers."""
+    return [(o.number, o.loader) for o in sorted(alive(), key=lambda o: o.number)]
+
+
+def skipped_ids():
+    """Give the ids of objects that skipped calls may change: loaders and their parts."""
+    ids = set()
+    for opened in alive():
+        ids.add(id(opened.loader))
+        ids.update(id(part) for part in _parts(opened.loader))
+    return ids
+
+
+def held_ids():
+    """Give the ids of tensors that live inside iterators, which are filled anew."""
+    from vaultlayer_hooks.ghost.walk import LIBRARY, Walk
+
+    ids = set()
+    for opened in alive():
+        walk = Walk()
+        for part in _parts(opened.loader):
+            walk.seen[id(part)] = part
+        iterator = opened.iterator()
+        for name, value in vars(iterator).items():
+            if name not in ("_dataset", "_index_sampler", "_collate_fn"):
+                walk.root(name, value, LIBRARY)
+        ids.update(walk.tensors)
+    return ids
+
+
+def fill(opened, count):
+    """Make a shell a real iterator that has given `count` batches."""
+    iterator = opened.iterator()
+    loader = opened.loader
+    if opened.shell:
+        opened.shell = False
+        small, torch_state, owned, attributes = opened.begin
+        set_small_state(small)
+        rng.set_torch_state(torch_state)
+        for stream, state in zip(_own_streams(loader), owned):
+            rng.set_stream_state(stream, state)
+        _set_attributes(loader, attributes)
+        run.depth += 1
+        try:
+            iterator.__init__(loader)
+            if loader.persistent_workers and loader.num_workers > 0:
+                loader._iterator = iterator
+            if opened.first is not None:
+                rng.set_torch_state(opened.first)
+            _advance(iterator, count)
+        finally:
+            run.depth -= 1
+
+
+def _advance(iterator, count):
+    module = run.torch.utils.data.dataloader
+    by_index = isinstance(iterator, module._SingleProcessDataLoaderIter)
+    if by_index and iterator._dataset_kind == module._DatasetKind.Map:
+        for _ in range(count):
+            iterator._next_index()
+            iterator._num_yielded += 1
+    else:
+        for _ in range(count):
+            next(iterator)

@@ -1,0 +1,228 @@
+"""Optimizers and loss scalers: their steps are skipped in a replay, and end where a snapshot may be taken."""
+
+import functools
+import weakref
+from _thread import get_ident
+
+from vaultlayer_hooks.ghost import boundary, log, specs
+from vaultlayer_hooks.ghost.calls import skipped
+from vaultlayer_hooks.ghost.rng import set_small_state, small_state, streams
+from vaultlayer_hooks.ghost.state import OFF, REPLAY, run
+
+STATE_LOOKS = 3
+_looks = weakref.WeakKeyDictionary()
+
+
+def patch(torch):
+    """Wrap `step` of every optimizer class at its first instance, `zero_grad`, and the scaler."""
+    base = torch.optim.Optimizer
+    base.__init__ = _init(base.__init__)
+    base.zero_grad = _zero_grad(base.zero_grad)
+    torch.nn.Module.zero_grad = _zero_grad(torch.nn.Module.zero_grad)
+    scaler = torch.amp.GradScaler if hasattr(torch.amp, "GradScaler") else torch.cuda.amp.GradScaler
+    scaler.step = _scaler_step(scaler.step)
+    scaler.unscale_ = skipped("unscale", scaler.unscale_)
+    scaler.update = _scaler_update(scaler.update)
+
+
+def _init(original):
+    @functools.wraps(original)
+    def __init__(self, *args, **kwargs):
+        original(self, *args, **kwargs)
+        try:
+            boundary.track_optimizer(self)
+            cls = type(self)
+            if not getattr(cls.step, "vaultlayer", False):
+                cls.step = _step(cls.step)
+        except Exception as failure:
+            run.give_up("optimizers cannot be wrapped: %s" % type(failure).__name__)
+
+    return __init__
+
+
+def _zero_grad(original):
+    @functools.wraps(original)
+    def zero_grad(self, *args, **kwargs):
+        if run.mode != OFF and get_ident() == run.main:
+            boundary.zeroed(self)
+        return original(self, *args, **kwargs)
+
+    return zero_grad
+
+
+def _step(original):
+    @functools.wraps(original)
+    def step(self, *args, **kwargs):
+        if run.mode == OFF or get_ident() != run.main or run.torch.compiler.is_compiling():
+            return original(self, *args, **kwargs)
+        if run.depth:
+            boundary.inner_step()
+            return None if run.mode == REPLAY and run.skipping else original(self, *args, **kwargs)
+        run.begin()
+        closure = args[0] if args and callable(args[0]) else kwargs.get("closure")
+        if run.mode == REPLAY:
+            result = _replay_step(self, closure)
+        else:
+            result = _record_step(original, self, args, kwargs, closure)
+        boundary.reached("step", self, result)
+        return result
+
+    step.vaultlayer = True
+    # torch wraps what does not bear this mark, and would do so once for each instance.
+    step.hooked = getattr(original, "hooked", None)
+    return step
+
+
+def _record_step(original, self, args, kwargs, closure):
+    if closure is not None:
+        wrapped = _closure(closure)
+        if args:
+            args = (wrapped, *args[1:])
+        else:
+            kwargs = dict(kwargs, closure=wrapped)
+    mark = streams.mark()
+    run.depth += 1
+    try:
+        result = original(self, *args, **kwargs)
+        form = _state_form(self)
+    finally:
+        run.depth -= 1
+    state = small_state() if streams.mark() != mark else None
+    log.note("step", (specs.number_of(result), form, state))
+    return result
+
+
+def _closure(closure):
+    """Let a closure's own calls be recorded, and no boundary be found inside it."""
+
+    def recorded():
+        log.note("closure")
+        depth, run.depth = run.depth, 0
+        run.closures += 1
+        try:
+            return closure()
+        finally:
+            run.closures -= 1
+            run.depth = depth
+
+    return recorded
+
+
+def _replay_step(self, closure):
+    specs.take_new()
+    while log.peek() == "closure":
+        log.take("closure")
+        run.closures += 1
+        try:
+            with run.torch.enable_grad():
+                closure()
+        finally:
+            run.closures -= 1
+        specs.take_new()
+    which, form, state = log.take("step")
+    if form is not None:
+        _give_state(self, form)
+    if state is not None:
+        set_small_state(state)
+    if which is None:
+        return run.diverge("the result of an optimizer's step cannot be described")
+    return specs.ghost_of(which)
+
+
+def _state_form(self):
+    """Give the number of the spec of an optimizer's state while it still changes its form, or None."""
+    looks = _looks.setdefault(self, [0, -1])
+    if looks[0] >= STATE_LOOKS and looks[1] == len(self.state):
+        return None
+    looks[0] += 1
+    looks[1] = len(self.state)
+    form = []
+    for index, p in enumerate(boundary.parameters_of(self)):
+        state = self.state.get(p)
+        if state is None:
+            continue
+        for name, value in state.items():
+            try:
+                form.append((index, name, specs.spec(value)))
+            except specs.Unknown:
+                continue
+    return specs.number(("f", tuple(form)))
+
+
+def looks_of(optimizer):
+    """Give how often an optimizer's state was looked at, and its size then."""
+    return tuple(_looks.get(optimizer, (0, -1)))
+
+
+def set_looks(optimizer, looks):
+    """Set what `looks_of` gave."""
+    _looks[optimizer] = list(looks)
+
+
+def _give_state(self, which):
+    params = boundary.parameters_of(self)
+    for index, name, described in specs.described(which)[1]:
+        state = self.state[params[index]]
+        if name not in state:
+            state[name] = specs.ghost(described)
+
+
+def _scaler_step(original):
+    @functools.wraps(original)
+    def step(self, optimizer, *args, **kwargs):
+        if run.mode == OFF or run.depth or get_ident() != run.main:
+            return original(self, optimizer, *args, **kwargs)
+        if not self._enabled:
+            return original(self, optimizer, *args, **kwargs)
+        run.begin()
+        if run.mode == REPLAY:
+            which, stepped, form = specs.take_with_specs("scaler_step")
+            if form is not None:
+                _give_state(_inner(optimizer), form)
+            if stepped:
+                _step_as_ghost(optimizer)
+            return specs.ghost_of(which) if which is not None else None
+        before = boundary.inner_steps()
+        run.depth += 1
+        try:
+            result = original(self, optimizer, *args, **kwargs)
+            stepped = boundary.inner_steps() != before
+            form = _state_form(_inner(optimizer)) if stepped else None
+        finally:
+            run.depth -= 1
+        log.note("scaler_step", (specs.number_of(result), stepped, form))
+        return result
+
+    return step
+
+
+def _inner(optimizer):
+    """Give the optimizer inside a wrapper that has no parameters of its own."""
+    while not hasattr(optimizer, "param_groups") and hasattr(optimizer, "optimizer"):
+        optimizer = optimizer.optimizer
+    return optimizer
+
+
+def _step_as_ghost(optimizer):
+    """Let the wrappers around a step notice it; the step itself gives up at our own wrapper."""
+    run.depth += 1
+    run.skipping += 1
+    try:
+        optimizer.step()
+    finally:
+        run.skipping -= 1
+        run.depth -= 1
+
+
+def _scaler_update(original):
+    wrapped = skipped("scaler_update", original)
+
+    @functools.wraps(original)
+    def update(self, *args, **kwargs):
+        if run.mode == OFF or run.depth or get_ident() != run.main or not self._enabled:
+            return original(self, *args, **kwargs)
+        result = wrapped(self, *args, **kwargs)
+        boundary.reached("update", self, result)
+        return result
+
+    return update

@@ -1,0 +1,70 @@
+"""A few numbers of every step, so that every loop has values that can disagree.
+
+The loss at each backward pass, and after each step a few elements of one parameter, a different one each
+time. On a GPU they are copied out without waiting for the device and written down two steps later.
+"""
+
+from collections import deque
+
+from vaultlayer_hooks.ghost import boundary, log
+from vaultlayer_hooks.ghost.state import run
+
+ELEMENTS = 4
+LATE_STEPS = 2
+KINDS = frozenset(("loss", "sample"))
+
+
+class Pulse:
+    """Samples what training computes."""
+
+    def __init__(self):
+        self._late = deque()
+        self._losses = []
+
+    def own(self):
+        """Give the ids of tensors that are ours."""
+        return [id(t) for _, t in self._late]
+
+    def loss(self, tensors):
+        """Note the loss of a backward pass that has just ended."""
+        root = tensors if isinstance(tensors, run.torch.Tensor) else None
+        if root is not None and root.numel() == 1:
+            self._sample("loss", root)
+
+    def step(self, steps):
+        """Note a sample after step number `steps`."""
+        params = boundary.parameters()
+        if params:
+            p = params[steps % len(params)]
+            count = p.numel()
+            if count:
+                at = (steps // len(params)) * ELEMENTS % count
+                flat = p.detach().reshape(-1) if p.is_contiguous() else p.detach().flatten()
+                self._sample("sample", flat[at : at + ELEMENTS])
+        while len(self._late) > 4 * LATE_STEPS:
+            self._tell_late()
+
+    def _sample(self, kind, tensor):
+        if tensor.device.type != "cuda":
+            run.depth += 1
+            try:
+                value = tensor.detach().tolist()
+            finally:
+                run.depth -= 1
+            log.note(kind, ("list", value))
+            return
+        torch = run.torch
+        host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+        host.copy_(tensor.detach(), non_blocking=True)
+        event = torch.cuda.Event()
+        event.record()
+        self._late.append(((kind, event), host))
+
+    def _tell_late(self):
+        (kind, event), host = self._late.popleft()
+        event.synchronize()
+        log.note(kind, ("list", host.tolist()))
+
+    def restart(self):
+        """Forget what is on its way; after going live it is not there either."""
+        self._late.clear()

@@ -1,0 +1,441 @@
+"""Begins a recording or a replay at `import torch`, and decides at every boundary what is done there."""
+
+import atexit
+import hashlib
+import os
+import sys
+import time
+
+from vaultlayer_hooks import channel
+from vaultlayer_hooks.ghost import (
+    boundary,
+    calls,
+    escapes,
+    golive,
+    loaders,
+    log,
+    optimizers,
+    proof,
+    pulse,
+    rng,
+    seeds,
+    shapes,
+    snapshot,
+    vls,
+)
+from vaultlayer_hooks.ghost.constants import Constants
+from vaultlayer_hooks.ghost.files import Files
+from vaultlayer_hooks.ghost.state import (
+    DIVERGED_STATUS,
+    OFF,
+    RECORD,
+    REPLAY,
+    Diverged,
+    Refused,
+    process_name,
+    run,
+)
+from vaultlayer_hooks.ghost.tail import Tail
+
+KEPT = 2
+CLOSER_PATIENCE_STEPS = 64
+UNORDERED = pulse.KINDS | {"seed"}
+
+
+class Session:
+    """What `run` calls at its turning points."""
+
+    def __init__(self, directory, every):
+        self.directory = directory
+        self.every_steps, self.every_s = parse_every(every)
+        self.number = 0
+        self.shot = None
+        self.due_at_step = None
+        self.due = False
+        self.due_since = 0
+        self.last_at = time.perf_counter()
+        self.began = time.perf_counter()
+        self.reader = None
+        self.notice = None
+        self.told_children = False
+
+    def begin(self):
+        """The first call that a replay skips: set-up is over."""
+        if not run.started:
+            run.started = True
+            run.depth += 1
+            try:
+                run.constants.take()
+            finally:
+                run.depth -= 1
+
+    def recorded_step(self, key):
+        """A step of a recording (or of a live run) has ended; runs inside our own depth."""
+        run.pulse.step(run.steps)
+        die_at = os.environ.get("VAULTLAYER_GHOST_DIE_AT")
+        if die_at and run.steps == int(die_at):
+            self._die()
+        self._listen()
+        if self.shot is not None:
+            self._watch()
+        if self._is_due(key):
+            self._snapshot(key)
+
+    def _die(self):
+        """End as a lost machine does; only tests ask for it."""
+        while self.shot is not None and not self.shot.done.acquire(timeout=10):
+            pass
+        run.writer.flush()
+        os.kill(os.getpid(), 9)
+
+    def _listen(self):
+        for message in channel.read():
+            kind = message.get("kind")
+            if kind == "snapshot":
+                self.due = message.get("at_step") is None
+                self.due_at_step = message.get("at_step")
+            elif kind == "notice":
+                self._take_notice(message)
+
+    def _take_notice(self, message):
+        run.writer.flush()
+        self.notice = message
+        uplink = message.get("uplink_b_s")
+        fits = uplink is None or self.state_b / max(1.0, float(uplink)) < message.get("grace_s", 0)
+        if self.shot is None and fits:
+            self.due = True
+
+    state_b = 0
+
+    def _is_due(self, key):
+        if self.shot is not None:
+            return False
+        asked = self.due_at_step is not None and run.steps >= self.due_at_step
+        by_steps = self.every_steps and run.steps % self.every_steps == 0
+        by_time = self.every_s and time.perf_counter() - self.last_at >= self.every_s
+        if asked or by_steps or by_time:
+            self.due, self.due_at_step = True, None
+        if not self.due:
+            return False
+        self.due_since = self.due_since or run.steps
+        if boundary.found.places[key].banned:
+            return False
+        late = run.steps - self.due_since > CLOSER_PATIENCE_STEPS
+        return late or boundary.found.closes(key)
+
+    def _snapshot(self, key):
+        self.due = False
+        self.due_since = 0
+        self.last_at = time.perf_counter()
+        self.number += 1
+        shot = snapshot.Shot(self.number, key)
+        meta = {"number": str(self.number)}
+        channel.ask("snapshot_begin", framework="ghost", step=run.steps, meta=meta)
+        try:
+            snapshot.take(shot, sys._getframe(2), run.result)
+        except snapshot.Void as reason:
+            self.number -= 1
+            self._void(shot, str(reason))
+            return
+        run.segments_b.append(run.writer.rotate(shot.number))
+        shot.log_b = sum(run.segments_b)
+        self.state_b = shot.state_b
+        self.shot = shot
+        run.proof.watch(shot)
+        snapshot.write_in_background(shot, self.directory)
+
+    def _void(self, shot, reason):
+        meta = {"number": str(shot.number)}
+        channel.tell(
+            "snapshot_void", framework="ghost", step=shot.step, detail=reason[:300], meta=meta
+        )
+
+    def _watch(self):
+        shot = self.shot
+        hurry = self.notice is not None
+        if not (run.proof.is_over() or hurry or run.proof.void):
+            return
+        if not shot.done.acquire(False):
+            return
+        self._conclude(shot)
+
+    def _conclude(self, shot):
+        """Announce a snapshot that is on the disk and proved, or say why there is none."""
+        self.shot = None
+        run.writer.flush()
+        reason = run.proof.end() or shot.failure
+        for path in shot.unsteady:
+            run.constants.moves(path)
+        path = os.path.join(self.directory, vls.snapshot_name(shot.number))
+        if reason:
+            _unlink(path)
+            self._void(shot, reason)
+            return
+        meta = {
+            "number": str(shot.number),
+            "stall_ms": "%.3f" % shot.stall_ms,
+            "size_b": str(shot.size_b),
+            "log_b": str(shot.log_b),
+            "state_b": str(shot.state_b),
+        }
+        channel.tell("snapshot_end", framework="ghost", step=shot.step, path=path, meta=meta)
+        for number in range(max(1, shot.number - 4), shot.number - KEPT + 1):
+            _unlink(os.path.join(self.directory, vls.snapshot_name(number)))
+
+    def replayed_step(self, key):
+        """A step of a replay has ended."""
+        target = self.reader.index
+        if run.cursor < run.end:
+            return
+        if run.steps != target["step"] or key != target["place"]:
+            run.diverge("the log ends at step %d, not %d" % (run.steps, target["step"]))
+        self._go_live(sys._getframe(2))
+
+    def _go_live(self, frame):
+        began = time.perf_counter()
+        replay_ms = (began - self.began) * 1e3
+        try:
+            golive.restore(self.reader, frame, run.result)
+        except (Diverged, Refused, snapshot.Void) as reason:
+            run.diverge(str(reason))
+        index = self.reader.index
+        self.reader.close()
+        self.number = index["number"]
+        run.segments_b = list(index["segments"]) + [self.closed_b]
+        run.writer = log.Writer(self.directory, self.number, index["events"])
+        for number in range(self.number + 1, self.number + 10):
+            _unlink(os.path.join(self.directory, vls.snapshot_name(number)))
+            _unlink(os.path.join(self.directory, log.segment_name(number)))
+        run.events, run.cursor, run.end = [], 0, 0
+        run.mode = RECORD
+        run.went_live = True
+        self.mute.off()
+        self.last_at = time.perf_counter()
+        meta = {
+            "replay_ms": "%.1f" % replay_ms,
+            "restore_ms": "%.1f" % golive.elapsed_ms(began),
+            "steps": str(run.steps),
+        }
+        channel.tell("live", framework="ghost", step=run.steps, meta=meta)
+        run.tail = True
+        tail = Tail(self.tail_events, self._verified)
+        run.tail = None if run.tail is None else tail
+        self.tail_events = []
+
+    def _verified(self, tail):
+        meta = {"equal": str(tail.equal), "of": str(tail.of)}
+        channel.tell("verified", framework="ghost", step=run.steps, meta=meta)
+
+    def end(self):
+        """The script has ended."""
+        if run.mode == OFF or os.getpid() != run.pid:
+            return
+        if run.mode == REPLAY:
+            if run.failed:
+                return
+            run.diverge("the script ended before the replay reached its snapshot")
+        if self.shot is not None:
+            self.shot.done.acquire()
+            self._conclude(self.shot)
+        run.writer.close()
+        if not run.steps:
+            channel.tell("ghost_off", framework="ghost", detail="no optimizer stepped")
+        run.mode = OFF
+
+    def diverge(self, reason):
+        """End this attempt: no wrong value shall live on."""
+        run.mode = OFF
+        channel.tell("diverged", framework="ghost", step=run.steps, detail=reason[:300])
+        if self.mute is not None:
+            self.mute.off()
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except Exception:
+                pass
+        os.write(2, ("vaultlayer: ghost replay stopped: %s\n" % reason).encode())
+        if run.writer is not None:
+            run.writer.close()
+        os._exit(DIVERGED_STATUS)
+
+    def give_up(self, reason):
+        """Stop recording; the script goes on as if we were not there."""
+        if run.mode == REPLAY:
+            self.diverge(reason)
+        run.mode = OFF
+        channel.tell("ghost_off", framework="ghost", detail=reason[:300])
+
+    mute = None
+    tail_events = ()
+    closed_b = 0
+
+
+class Mute:
+    """Keeps a replay's output to itself."""
+
+    def __init__(self):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self._kept = [os.dup(1), os.dup(2)]
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)
+        os.dup2(null, 2)
+        os.close(null)
+
+    def off(self):
+        """Let output through again."""
+        if self._kept:
+            for stream in (sys.stdout, sys.stderr):
+                try:
+                    stream.flush()
+                except Exception:
+                    pass
+            for fd, kept in zip((1, 2), self._kept):
+                os.dup2(kept, fd)
+                os.close(kept)
+            self._kept = []
+
+
+def parse_every(text):
+    """Give `(steps, seconds)` of `200steps` or `30s`; 0 for what is not given."""
+    text = text.strip()
+    if text.endswith("steps"):
+        return int(text[:-5]), 0.0
+    if text.endswith("s"):
+        return 0, float(text[:-1])
+    return 0, 0.0
+
+
+def fingerprint(torch):
+    """Give what must be the same for a replay to make sense."""
+    script = getattr(sys.modules.get("__main__"), "__file__", None) or ""
+    try:
+        with open(script, "rb") as file:
+            content = hashlib.sha256(file.read()).hexdigest()
+    except OSError:
+        content = ""
+    numpy = sys.modules.get("numpy")
+    device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "cpu"
+    return {
+        "script": content,
+        "argv": hashlib.sha256("\0".join(sys.argv).encode()).hexdigest(),
+        "python": sys.version.split()[0],
+        "torch": str(torch.__version__),
+        "numpy": str(getattr(numpy, "__version__", "")),
+        "world": os.environ.get("WORLD_SIZE", "1"),
+        "device": device,
+    }
+
+
+def _unlink(path):
+    try:
+        os.unlink(path)
+    except OSError:
+        pass
+
+
+def start(torch):
+    """Begin, right after the script has imported torch."""
+    top = os.environ.get("VAULTLAYER_GHOST_DIR")
+    name = process_name() if top else None
+    if name is None or run.mode != OFF or run.torch is not None:
+        return
+    directory = os.path.join(top, name)
+    os.makedirs(directory, exist_ok=True)
+    session = Session(directory, os.environ.get("VAULTLAYER_GHOST_EVERY", ""))
+    run.torch = torch
+    run.directory = directory
+    run.begin = session.begin
+    run.recorded_step = session.recorded_step
+    run.replayed_step = session.replayed_step
+    run.diverge = session.diverge
+    run.give_up = session.give_up
+    run.constants = Constants()
+    run.files = Files()
+    run.proof = proof.Proof()
+    run.pulse = pulse.Pulse()
+    run.on_gpu = torch.cuda.is_available()
+    run.fingerprint = fingerprint(torch)
+    import torch.amp
+    import torch.nn.utils.clip_grad
+    import torch.optim.lr_scheduler
+    import torch.utils.data.dataloader
+
+    escapes.patch(torch)
+    shapes.patch(torch)
+    calls.patch(torch)
+    optimizers.patch(torch)
+    loaders.patch(torch)
+    if os.environ.get("VAULTLAYER_GHOST_MODE") == "replay":
+        _start_replay(session)
+    else:
+        run.writer = log.Writer(directory, 0, 0)
+        log.note("start", (seeds.began(), rng.torch_state()))
+        run.mode = RECORD
+        channel.tell("ghost", framework="ghost", detail="recording")
+    atexit.register(session.end)
+    os.register_at_fork(after_in_child=_fall_silent)
+
+
+def _fall_silent():
+    run.mode = OFF
+
+
+def _start_replay(session):
+    try:
+        _load(session)
+    except Refused as reason:
+        session.diverge("refused: %s" % reason)
+    _, torch_state = log.take("start")
+    rng.set_torch_state(torch_state)
+    step = session.reader.index["step"]
+    channel.tell("replay", framework="ghost", step=step, detail="to step %d" % step)
+    session.mute = Mute()
+    run.mode = REPLAY
+    _wrap_excepthook(session)
+
+
+def _load(session):
+    number = os.environ.get("VAULTLAYER_GHOST_SNAPSHOT") or newest(session.directory)
+    if not number:
+        raise Refused("there is no snapshot")
+    reader = vls.Reader(os.path.join(session.directory, vls.snapshot_name(int(number))))
+    index = reader.index
+    for name, value in run.fingerprint.items():
+        if index["fingerprint"].get(name) != value:
+            old = index["fingerprint"].get(name)
+            raise Refused("%s is not what it was: %s, and was %s" % (name, value, old))
+    for segment in range(index["number"]):
+        run.events += log.read_segment(session.directory, segment, closed=True)
+    if len(run.events) != index["events"]:
+        raise Refused("the log does not belong to the snapshot")
+    run.seeds = [value for kind, value in run.events if kind == "seed"]
+    run.events = [event for event in run.events if event[0] not in UNORDERED]
+    run.end = len(run.events)
+    session.tail_events = log.read_segment(session.directory, index["number"], closed=False)
+    session.reader = reader
+
+
+def newest(directory):
+    """Give the highest number of a snapshot in a directory, or 0."""
+    numbers = [0]
+    for name in os.listdir(directory):
+        if name.startswith("snap-") and name.endswith(".vls"):
+            numbers.append(int(name[5:-4]))
+    return max(numbers)
+
+
+def _wrap_excepthook(session):
+    original = sys.excepthook
+
+    def excepthook(kind, value, trace):
+        if run.mode == REPLAY:
+            run.failed = True
+            reason = "the script raised %s in the replay: %s" % (kind.__name__, value)
+            session.mute.off()
+            original(kind, value, trace)
+            session.diverge(reason)
+        original(kind, value, trace)
+
+    sys.excepthook = excepthook
+

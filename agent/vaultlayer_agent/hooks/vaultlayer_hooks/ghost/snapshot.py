@@ -1,0 +1,271 @@
+"""Takes a snapshot: looks, copies, and leaves the writing to a thread."""
+
+import _thread
+import os
+import time
+
+from vaultlayer_hooks.ghost import boundary, live, loaders, optimizers, rng, specs, vls
+from vaultlayer_hooks.ghost.constants import digest
+from vaultlayer_hooks.ghost.state import run
+from vaultlayer_hooks.ghost.walk import TooMuch, Walk
+
+GRADS_SAVED_B = 64 << 20
+WRITE_B_S = 400e6
+
+
+class Void(Exception):
+    """This snapshot cannot be taken, for the reason given."""
+
+
+class Shot:
+    """One snapshot on its way to the disk."""
+
+    def __init__(self, number, key):
+        self.number = number
+        self.key = key
+        self.step = run.steps
+        self.events = 0
+        self.index = {}
+        self.state = ()
+        self.copies = []
+        self.constants = []
+        self.stall_ms = 0.0
+        self.size_b = 0
+        self.state_b = 0
+        self.log_b = 0
+        self.done = _thread.allocate_lock()
+        self.failure = None
+        self.written = False
+        self.unsteady = []
+        self.graph = []
+        self.relied = []
+
+
+class Look:
+    """Everything that belongs to the state at a boundary, found and named."""
+
+    def __init__(self, frame, result):
+        self.walk = Walk()
+        self.walk.skipped = loaders.skipped_ids()
+        try:
+            self.walk.all(frame)
+            self.walk.root("result", result, "user")
+        except TooMuch as reason:
+            raise Void(str(reason)) from None
+        self.own = own_tensors()
+        missing = live.unreached(self.walk, self.own)
+        self.unreached = live.held_by_python(missing) if missing else []
+        self.graph = [t for t, _ in self.walk.tensors.values() if t.grad_fn is not None]
+        self.graph += [t for t in missing if t.grad_fn is not None]
+
+
+def own_tensors():
+    """Give the ids of tensors that are not the script's: ours, and what loaders' iterators will fetch again."""
+    ids = {id(t) for t in specs.ghost_tensors()}
+    ids.update(run.pulse.own())
+    ids.update(loaders.held_ids())
+    return ids
+
+
+def look(frame, result):
+    """Look at everything.
+
+    Raises:
+        Void: something alive cannot be named.
+    """
+    found = Look(frame, result)
+    if found.unreached:
+        tensor = found.unreached[0]
+        raise Void(
+            "unreachable tensor %s %s on %s"
+            % (str(tensor.dtype)[6:], list(tensor.shape), tensor.device)
+        )
+    return found
+
+
+def take(shot, frame, result):
+    """Copy everything; the script stands still meanwhile.
+
+    Raises:
+        Void: the state cannot be saved whole.
+    """
+    began = time.perf_counter()
+    found = look(frame, result)
+    shot.graph = found.graph
+    gather = _Gather(found.walk, shot)
+    gather.all()
+    shot.index = {
+        "number": shot.number,
+        "step": shot.step,
+        "events": run.writer.count,
+        "place": shot.key,
+        "fingerprint": run.fingerprint,
+        "tensors": gather.tensors,
+        "constants": gather.constants,
+        "segments": run.segments_b,
+    }
+    shot.state = (
+        rng.small_state(),
+        rng.torch_state(),
+        _plain_values(found.walk),
+        tuple((path, rng.stream_state(v), o) for v, path, o in found.walk.streams.values()),
+        tuple((path, *_array(v), o) for v, path, o in found.walk.arrays.values() if _small(v)),
+        _optimizer_forms(),
+        loaders.positions(),
+        run.files.open_files(),
+    )
+    shot.events = run.writer.count
+    shot.state_b = sum(len(m) for m, _ in gather.memories)
+    shot.copies = gather.memories
+    shot.stall_ms = (time.perf_counter() - began) * 1e3
+
+
+def _plain_values(walk):
+    return {path: _marshalled(entry[0]) for path, entry in walk.values.items()}
+
+
+def _marshalled(value):
+    return ("set", tuple(sorted(map(repr, value)))) if type(value) is frozenset else value
+
+
+def _small(array):
+    return not array.dtype.hasobject
+
+
+def _array(array):
+    return (array.dtype.str, array.shape, array.tobytes())
+
+
+def _optimizer_forms():
+    forms = []
+    for index, optimizer in boundary.optimizers():
+        params = boundary.parameters_of(optimizer)
+        form = []
+        for number, p in enumerate(params):
+            state = optimizer.state.get(p)
+            if state is not None:
+                try:
+                    form.append((number, tuple((k, specs.spec(v)) for k, v in state.items())))
+                except specs.Unknown as kind:
+                    raise Void("optimizer state of an unknown kind: %s" % kind) from None
+        forms.append((index, len(params), tuple(form), optimizers.looks_of(optimizer)))
+    return tuple(forms)
+
+
+class _Gather:
+    """Sorts the tensors of a walk by storage, and copies what has to be saved."""
+
+    def __init__(self, walk, shot):
+        self._walk = walk
+        self._shot = shot
+        self._numbers = {}
+        self.tensors = []
+        self.memories = []
+        self.constants = []
+        self._relied = relied_gradients()
+
+    def all(self):
+        """Take every tensor."""
+        for tensor, paths in self._walk.tensors.values():
+            if id(tensor) in self._relied:
+                self._shot.relied.append(tensor)
+                continue
+            if tensor.layout is not run.torch.strided or tensor.is_quantized:
+                raise Void("a tensor of layout %s at %s" % (tensor.layout, paths[0]))
+            if type(tensor) not in (run.torch.Tensor, run.torch.nn.Parameter):
+                if _is_wrapper(tensor):
+                    raise Void("a tensor of type %s at %s" % (type(tensor).__name__, paths[0]))
+            if tensor.device.type != "meta":
+                self._add(tensor, paths)
+
+    def _add(self, tensor, paths):
+        storage = tensor.untyped_storage()
+        key = (str(tensor.device), storage.data_ptr(), storage.nbytes())
+        number = self._numbers.get(key)
+        if number is None or not storage.nbytes():
+            number = self._numbers[key] = self._storage(tensor, storage, paths[0])
+        self.tensors.append(
+            {
+                "paths": paths,
+                "dtype": str(tensor.dtype)[6:],
+                "device": str(tensor.device),
+                "shape": list(tensor.shape),
+                "stride": list(tensor.stride()),
+                "offset": tensor.storage_offset(),
+                "requires_grad": tensor.requires_grad,
+                "leaf": tensor.is_leaf,
+                "storage": number,
+            }
+        )
+
+    def _storage(self, tensor, storage, path):
+        """Give the number of a storage; of one that set-up rebuilds, the negative number of its hash."""
+        if run.constants.may_hash(tensor, path):
+            self.constants.append({"path": path, "size": storage.nbytes(), "digest": ""})
+            self._shot.constants.append(storage)
+            return -len(self.constants)
+        copied = copy_out(storage)
+        self.memories.append((vls.tensor_memory(copied), copied))
+        return len(self.memories) - 1
+
+
+def _is_wrapper(tensor):
+    try:
+        return hasattr(tensor, "__tensor_flatten__") or tensor.untyped_storage().data_ptr() == 0
+    except RuntimeError:
+        return True
+
+
+def copy_out(storage):
+    """Copy a storage's bytes to host memory."""
+    torch = run.torch
+    whole = torch.empty(0, dtype=torch.uint8, device=storage.device)
+    whole.set_(storage, 0, (storage.nbytes(),), (1,))
+    copied = torch.empty(storage.nbytes(), dtype=torch.uint8)
+    copied.copy_(whole)
+    return copied
+
+
+def relied_gradients():
+    """Give the ids of gradients that need not be saved, since they are always cleared first."""
+    relied = {}
+    for index, optimizer in boundary.optimizers():
+        if not boundary.keeps_gradients(index):
+            for p in boundary.parameters_of(optimizer):
+                if p.grad is not None:
+                    relied[id(p.grad)] = p.grad.numel() * p.grad.element_size()
+    return relied if sum(relied.values()) > GRADS_SAVED_B else {}
+
+
+def write_in_background(shot, directory):
+    """Write a snapshot from a thread of its own; `done` is free when it has ended."""
+    shot.done.acquire()
+    _thread.start_new_thread(_write, (shot, directory, os.getpid()))
+
+
+def _write(shot, directory, pid):
+    try:
+        if run.pid != pid:
+            return
+        breathe = _Breather()
+        for number, storage in enumerate(shot.constants):
+            shot.index["constants"][number]["digest"] = digest(storage, breathe)
+        path = os.path.join(directory, vls.snapshot_name(shot.number))
+        memories = [memory for memory, _ in shot.copies]
+        shot.size_b = vls.write(path, shot.index, shot.state, memories, breathe)
+        shot.written = True
+    except Exception as failure:
+        shot.failure = "%s: %s" % (type(failure).__name__, failure)
+    finally:
+        shot.copies = []
+        shot.done.release()
+
+
+class _Breather:
+    """Keeps the background's pace down, so that the script has the processor and the disk to itself."""
+
+    def __call__(self, size_b):
+        time.sleep(size_b / WRITE_B_S)
+
+
+__all__ = ["Look", "Shot", "Void", "look", "take", "write_in_background"]

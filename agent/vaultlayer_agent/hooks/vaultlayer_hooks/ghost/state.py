@@ -1,0 +1,96 @@
+"""What this process is doing now: one record, read at every patched call."""
+
+import os
+import sys
+from _thread import get_ident
+
+OFF, RECORD, REPLAY = 0, 1, 2
+DIVERGED_STATUS = 121
+
+HOOKS_DIR = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+STDLIB_DIR = os.path.dirname(os.path.abspath(os.__file__))
+_PACKAGES = ("site-packages", "dist-packages")
+
+
+class Diverged(Exception):
+    """The replay does not go the way of the recorded run, or its state cannot be trusted."""
+
+
+class Refused(Exception):
+    """A log or snapshot on disk is damaged, or was made by another program."""
+
+
+class Run:
+    """The state of the recording or replay of this process.
+
+    `depth`: how many patched calls are open; only at 0 are calls the script's own. `steps`: boundaries passed.
+    `started`: whether anything has been recorded that a replay would not compute for real; all before is
+    set-up, which a replay executes. `events`: the recorded log (replay), `cursor` the next one to take.
+    """
+
+    def __init__(self):
+        self.mode = OFF
+        self.depth = 0
+        self.main = get_ident()
+        self.pid = os.getpid()
+        self.torch = None
+        self.directory = ""
+        self.steps = 0
+        self.started = False
+        self.events = []
+        self.cursor = 0
+        self.end = 0
+        self.tail = None
+        self.closures = 0
+        self.skipping = 0
+        self.opaque = False
+        self.failed = False
+        self.went_live = False
+        self.on_gpu = False
+        self.result = None
+        self.writer = None
+        self.segments_b = []
+        self.seeds = []
+        self.fingerprint = {}
+
+    def is_ours(self):
+        """Whether the call in progress is the script's own, in its main thread."""
+        return self.mode != OFF and self.depth == 0 and get_ident() == self.main
+
+
+run = Run()
+
+_user_files = {}
+
+
+def is_user_file(name):
+    """Whether a source file is the user's own: not of a library, the interpreter, or ours."""
+    known = _user_files.get(name)
+    if known is None:
+        full = os.path.abspath(name) if not name.startswith("<") else name
+        library = any(part in full for part in _PACKAGES)
+        inside = full.startswith((STDLIB_DIR + os.sep, HOOKS_DIR + os.sep))
+        frozen = name.startswith("<frozen")
+        known = _user_files[name] = not (library or inside or frozen)
+    return known
+
+
+def is_user_module(name):
+    """Whether a module of this name in `sys.modules` is the user's own source."""
+    module = sys.modules.get(name)
+    path = getattr(module, "__file__", None)
+    if name == "__main__":
+        return True
+    return isinstance(path, str) and path.endswith(".py") and is_user_file(path)
+
+
+def process_name():
+    """Give the name of this process's subdirectory; None for a child, which stays silent."""
+    rank = os.environ.get("RANK")
+    me = "rank%s" % rank if rank is not None else "main"
+    owner = os.environ.get("VAULTLAYER_GHOST_OWNER", "")
+    mine = "%s:%d" % (me, os.getpid())
+    if owner.startswith(me + ":") and owner != mine:
+        return None
+    os.environ["VAULTLAYER_GHOST_OWNER"] = mine
+    return me

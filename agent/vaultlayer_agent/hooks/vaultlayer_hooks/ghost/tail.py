@@ -1,0 +1,59 @@
+"""What the dead run recorded after the snapshot, against what this run computes now."""
+
+import marshal
+
+from vaultlayer_hooks.ghost.state import run
+
+TOLERANCE = 1e-2
+SILENT = ("S",)
+
+
+class Tail:
+    """Compares events as they are recorded; the first that differs ends the attempt."""
+
+    def __init__(self, events, on_end):
+        self._events = [e for e in events if e[0] not in SILENT]
+        self._at = 0
+        self.equal = 0
+        self._on_end = on_end
+        if not self._events:
+            self._finish()
+
+    @property
+    def of(self):
+        """How many values there are to compare."""
+        return len(self._events)
+
+    def check(self, event):
+        """Compare the next event."""
+        if event[0] in SILENT or self._at >= len(self._events):
+            return
+        wanted = self._events[self._at]
+        self._at += 1
+        if _same(wanted, event):
+            self.equal += 1
+        elif not (run.on_gpu and _close(wanted, event)):
+            run.diverge("event %d after going live: %.80r, and was %.80r" % (self._at, event, wanted))
+        if self._at == len(self._events):
+            self._finish()
+
+    def _finish(self):
+        run.tail = None
+        self._on_end(self)
+
+
+def _same(a, b):
+    return marshal.dumps(a, 2) == marshal.dumps(b, 2)
+
+
+def _close(a, b):
+    """Whether two events differ only as kernels that add in another order do."""
+    return a[0] == b[0] and _near(a[1], b[1])
+
+
+def _near(a, b):
+    if isinstance(a, (tuple, list)) and type(a) is type(b):
+        return len(a) == len(b) and all(_near(x, y) for x, y in zip(a, b))
+    if type(a) is float and type(b) is float:
+        return a == b or abs(a - b) <= TOLERANCE * max(abs(a), abs(b)) or (a != a and b != b)
+    return a == b

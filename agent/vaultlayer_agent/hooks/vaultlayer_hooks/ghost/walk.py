@@ -1,0 +1,368 @@
+"""What the script can reach: every tensor, random stream, array and plain value, each with a path.
+
+Begins at the tracked optimizers and root modules, the frames from `__main__` to the hook, and the globals of
+the user's modules; goes through containers, instances, closures, partials, bound methods, generators and the
+iterators of the standard library. Record and replay walk isomorphic graphs, so equal paths mean equal things.
+"""
+
+import collections
+import functools
+import sys
+import types
+from gc import get_referents
+import marshal
+import zlib
+
+from vaultlayer_hooks.ghost import boundary, loaders, rng
+from vaultlayer_hooks.ghost.state import HOOKS_DIR, is_user_file, is_user_module, run
+
+ATOMS = frozenset(
+    (int, float, bool, str, bytes, type(None), complex, range, slice, type(Ellipsis), bytearray)
+)
+PLAIN = frozenset((int, float, bool, str, bytes, type(None)))
+WHOLE_MOST = 10_000
+NODES_MOST = 500_000
+
+USER, SKIPPED, LIBRARY = "user", "skipped", "library"
+
+_STOP = (
+    types.ModuleType,
+    types.CodeType,
+    types.FrameType,
+    types.TracebackType,
+    types.BuiltinFunctionType,
+    types.GetSetDescriptorType,
+    types.MemberDescriptorType,
+    types.MethodDescriptorType,
+    types.WrapperDescriptorType,
+    types.MethodWrapperType,
+    property,
+    staticmethod,
+    classmethod,
+)
+_STOP_MODULES = frozenset(
+    (
+        "_io",
+        "_thread",
+        "_weakref",
+        "weakref",
+        "threading",
+        "logging",
+        "re",
+        "multiprocessing",
+        "concurrent",
+        "asyncio",
+        "selectors",
+        "socket",
+        "ssl",
+        "subprocess",
+        "importlib",
+        "_frozen_importlib",
+        "_frozen_importlib_external",
+        "inspect",
+        "traceback",
+        "argparse",
+        "queue",
+        "_queue",
+        "mmap",
+        "ctypes",
+        "_ctypes",
+    )
+)
+_MODULE_SKIPPED = frozenset(
+    (
+        "_parameters",
+        "_buffers",
+        "_modules",
+        "_non_persistent_buffers_set",
+        "_is_full_backward_hook",
+    )
+)
+_owners = {}
+
+
+class TooMuch(Exception):
+    """More Python state than a snapshot can look through."""
+
+
+def owner_of(kind):
+    """Give whose a class is."""
+    known = _owners.get(kind)
+    if known is None:
+        known = _owners[kind] = USER if is_user_module(kind.__module__) else LIBRARY
+    return known
+
+
+class Walk:
+    """One look at everything.
+
+    `tensors`: `{id: (tensor, [path, …])}`; `values`: `{path: (value, owner, parent, key)}`; `streams` and
+    `arrays`: `{id: (object, path, owner)}`. `seen` keeps every visited object alive, so that ids stay unique.
+    """
+
+    def __init__(self):
+        self.tensors = {}
+        self.values = {}
+        self.streams = {}
+        self.arrays = {}
+        self.seen = {}
+        self.skipped = set()
+        self._stack = []
+        self._tensor = run.torch.Tensor
+        self._module = run.torch.nn.Module
+        self._optimizer = run.torch.optim.Optimizer
+        self._iterator = run.torch.utils.data.dataloader._BaseDataLoaderIter
+        self._array = getattr(sys.modules.get("numpy"), "ndarray", ())
+
+    def all(self, frame):
+        """Walk from every root; `frame` is the innermost one."""
+        for index, optimizer in boundary.optimizers():
+            self.root("optimizer%d" % index, optimizer, SKIPPED)
+        for index, module in boundary.modules():
+            self.root("module%d" % index, module, SKIPPED)
+        for number, loader in loaders.loaders():
+            self.root("loader%d" % number, loader, SKIPPED)
+        frames = user_frames(frame)
+        for depth, (code, names) in enumerate(frames):
+            owner = USER if is_user_file(code.co_filename) else LIBRARY
+            for name, value in names.items():
+                if not name.startswith("__"):
+                    self.root("%d:%s:%s" % (depth, code.co_name, name), value, owner, names, name)
+        for name in sorted(sys.modules):
+            if is_user_module(name) and isinstance(sys.modules[name], types.ModuleType):
+                self._globals(name, vars(sys.modules[name]))
+        return self
+
+    def _globals(self, module, names):
+        for name, value in list(names.items()):
+            if not name.startswith("__"):
+                self.root("%s.%s" % (module, name), value, USER, names, name)
+
+    def root(self, path, value, owner, parent=None, key=None):
+        """Walk from one root."""
+        stack = self._stack
+        stack.append((value, path, owner, parent, key))
+        while stack:
+            self._visit(*stack.pop())
+
+    def _visit(self, value, path, owner, parent, key):
+        kind = type(value)
+        if kind in PLAIN:
+            self.values[path] = (value, owner, parent, key)
+            return
+        if kind in ATOMS:
+            return
+        if isinstance(value, self._tensor):
+            self._see_tensor(value, path)
+            return
+        if id(value) in self.seen or isinstance(value, _STOP):
+            return
+        self.seen[id(value)] = value
+        if len(self.seen) > NODES_MOST:
+            raise TooMuch("more than %d Python objects" % NODES_MOST)
+        if self._array and isinstance(value, self._array):
+            self.arrays[id(value)] = (value, path, owner)
+            if value.dtype.hasobject:
+                self._push_items(enumerate(value.ravel().tolist()), path, owner, None)
+            return
+        if rng.is_stream(value):
+            self.streams[id(value)] = (value, path, owner)
+            return
+        self._enter(value, kind, path, owner)
+
+    def _see_tensor(self, tensor, path):
+        entry = self.tensors.get(id(tensor))
+        if entry is not None:
+            entry[1].append(path)
+            return
+        self.tensors[id(tensor)] = (tensor, [path])
+        grad = tensor.grad if tensor.is_leaf or tensor.retains_grad else None
+        if grad is not None:
+            self._see_tensor(grad, path + ".grad")
+        names = getattr(tensor, "__dict__", None)
+        if names:
+            self._push_items(names.items(), path, SKIPPED, None)
+
+    def _enter(self, value, kind, path, owner):
+        if kind is dict or isinstance(value, dict):
+            self._enter_dict(value, kind, path, owner)
+        elif kind is list or kind is tuple or isinstance(value, (list, tuple, collections.deque)):
+            self._enter_sequence(value, kind, path, owner)
+        elif isinstance(value, (set, frozenset)):
+            if set(map(type, value)) <= PLAIN and len(value) <= WHOLE_MOST:
+                self.values[path] = (frozenset(value), owner, value, None)
+        elif isinstance(value, type):
+            if owner_of(value) == USER:
+                self._push_items(_class_items(value), path, owner, value)
+        elif isinstance(value, self._module):
+            self._enter_module(value, path)
+        elif isinstance(value, self._optimizer) and hasattr(value, "param_groups"):
+            self._enter_optimizer(value, path)
+        else:
+            self._enter_other(value, kind, path, owner)
+
+    def _enter_dict(self, value, kind, path, owner):
+        if not set(map(type, value.values())) - PLAIN and not set(map(type, value)) - PLAIN:
+            self._whole(value, dict(value), path, owner)
+            return
+        stack = self._stack
+        for index, (key, item) in enumerate(list(value.items())):
+            if type(key) in PLAIN:
+                stack.append((item, "%s[%r]" % (path, key), owner, value, key))
+            else:
+                stack.append((item, "%s{%d}" % (path, index), owner, value, key))
+                stack.append((key, "%s{%d}key" % (path, index), owner, None, None))
+        if kind is not dict:
+            self._push_items(getattr(value, "__dict__", {}).items(), path, owner, None)
+
+    def _enter_sequence(self, value, kind, path, owner):
+        if not set(map(type, value)) - PLAIN:
+            self._whole(value, list(value), path, owner)
+            return
+        parent = value if isinstance(value, (list, collections.deque)) else None
+        stack = self._stack
+        for index, item in enumerate(value):
+            stack.append((item, "%s[%d]" % (path, index), owner, parent, index))
+        if kind is not list and kind is not tuple:
+            self._push_items(getattr(value, "__dict__", {}).items(), path, owner, None)
+
+    def _whole(self, container, copied, path, owner):
+        """Take a container of plain values as one value; a large one as its length and checksum."""
+        if len(copied) > WHOLE_MOST:
+            copied = ("large", len(copied), zlib.crc32(marshal.dumps(copied, 2)))
+        self.values[path] = (copied, owner, container, None)
+
+    def _push_items(self, items, path, owner, parent):
+        for key, item in list(items):
+            self._stack.append((item, "%s.%s" % (path, key), owner, parent, key))
+
+    def _enter_module(self, module, path):
+        names = vars(module)
+        for group in ("_parameters", "_buffers", "_modules"):
+            for name, item in list(names.get(group, {}).items()):
+                if item is not None:
+                    self._stack.append((item, "%s.%s" % (path, name), SKIPPED, None, None))
+        rest = [(name, item) for name, item in names.items() if name not in _MODULE_SKIPPED]
+        self._push_items(rest, path, SKIPPED, module)
+
+    def _enter_optimizer(self, optimizer, path):
+        for index, group in enumerate(optimizer.param_groups):
+            rest = [(name, item) for name, item in group.items() if name != "params"]
+            for name, item in rest:
+                where = "%s.groups[%d].%s" % (path, index, name)
+                self._stack.append((item, where, SKIPPED, group, name))
+        for index, p in enumerate(boundary.parameters_of(optimizer)):
+            self._stack.append((p, "%s.p%d" % (path, index), SKIPPED, None, None))
+            state = optimizer.state.get(p)
+            if state is not None:
+                self._stack.append((state, "%s.state%d" % (path, index), SKIPPED, None, None))
+        own = ("param_groups", "state", "defaults", "step")
+        rest = [(name, item) for name, item in vars(optimizer).items() if name not in own]
+        self._push_items(rest, path, SKIPPED, optimizer)
+
+    def _enter_other(self, value, kind, path, owner):
+        stack = self._stack
+        if isinstance(value, types.FunctionType):
+            for index, cell in enumerate(value.__closure__ or ()):
+                stack.append((cell, "%s<%d>" % (path, index), owner, None, None))
+            self._push_items((("defaults", value.__defaults__),), path, owner, None)
+            self._push_items((("kwdefaults", value.__kwdefaults__),), path, owner, None)
+            self._push_items(vars(value).items(), path, owner, None)
+        elif isinstance(value, types.CellType):
+            for item in get_referents(value):
+                stack.append((item, path + "()", owner, None, None))
+        elif isinstance(value, types.MethodType):
+            stack.append((value.__self__, path + ".self", owner, None, None))
+            stack.append((value.__func__, path + ".func", owner, None, None))
+        elif isinstance(value, functools.partial):
+            parts = (value.func, value.args, value.keywords)
+            self._push_items(enumerate(parts), path, owner, None)
+        elif isinstance(value, (types.GeneratorType, types.CoroutineType)):
+            self._enter_generator(value, path, owner)
+        else:
+            self._enter_instance(value, kind, path, owner)
+
+    def _enter_generator(self, value, path, owner):
+        frame = getattr(value, "gi_frame", None) or getattr(value, "cr_frame", None)
+        if frame is None:
+            return
+        whose = USER if owner == USER and is_user_file(frame.f_code.co_filename) else LIBRARY
+        names = read_locals(frame)
+        for name, item in names.items():
+            self._stack.append((item, "%s:%s" % (path, name), whose, None, None))
+        held = {id(item) for item in names.values()}
+        rest = [x for x in get_referents(value) if id(x) not in held and type(x) not in ATOMS]
+        for index, item in enumerate(rest):
+            self._stack.append((item, "%s~%d" % (path, index), whose, None, None))
+
+    def _enter_instance(self, value, kind, path, owner):
+        module = kind.__module__
+        if isinstance(value, self._iterator):
+            return
+        if module.split(".")[0] in _STOP_MODULES or module.startswith("vaultlayer_hooks"):
+            return
+        if id(value) in self.skipped:
+            owner = SKIPPED
+        elif owner == USER and owner_of(kind) != USER and not _is_plain_holder(module):
+            owner = LIBRARY
+        names = getattr(value, "__dict__", None)
+        if type(names) is dict:
+            self._push_items(names.items(), path, owner, value)
+        for slot in _slots(kind):
+            item = getattr(value, slot, None)
+            if item is not None:
+                self._stack.append((item, "%s.%s" % (path, slot), owner, value, slot))
+        if type(names) is not dict:
+            rest = [x for x in get_referents(value) if type(x) not in ATOMS and x is not kind]
+            for index, item in enumerate(rest):
+                self._stack.append((item, "%s~%d" % (path, index), owner, None, None))
+
+
+def _is_plain_holder(module):
+    """Whether instances of a library's class are mere holders of the script's own values."""
+    return module.split(".")[0] in ("builtins", "collections", "itertools", "functools", "types")
+
+
+def _slots(kind):
+    found = []
+    for cls in kind.__mro__:
+        slots = cls.__dict__.get("__slots__", ())
+        for slot in (slots,) if isinstance(slots, str) else slots:
+            if slot not in ("__dict__", "__weakref__"):
+                hidden = slot.startswith("__") and not slot.endswith("__")
+                found.append("_%s%s" % (cls.__name__.lstrip("_"), slot) if hidden else slot)
+    return found
+
+
+def _class_items(cls):
+    return [(k, v) for k, v in vars(cls).items() if not (k.startswith("__") and k.endswith("__"))]
+
+
+def user_frames(frame):
+    """Give `(code, locals)` of every frame outside the hooks, outermost first; not the module level of main.
+
+    Names of a module level are globals, and those are walked by themselves.
+    """
+    found = []
+    while frame is not None:
+        code = frame.f_code
+        name = code.co_filename
+        if not name.startswith("<frozen") and not name.startswith(HOOKS_DIR):
+            at_module = frame.f_locals is frame.f_globals if code.co_name == "<module>" else False
+            found.append((code, {} if at_module else read_locals(frame)))
+        frame = frame.f_back
+    return found[::-1]
+
+
+def read_locals(frame):
+    """Give a copy of a frame's locals.
+
+    Up to Python 3.12 reading them leaves a dict in the frame that would hold every tensor until the frame is
+    looked at again; so it is emptied, unless the script itself has asked for it.
+    """
+    names = frame.f_locals
+    copied = dict(names)
+    optimized = frame.f_code.co_flags & 1
+    if sys.version_info < (3, 13) and optimized and sys.getrefcount(names) <= 3:
+        names.clear()
+    return copied
