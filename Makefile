@@ -6,8 +6,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TRAIN := $(VENV)/.trainable
 HF4 := $(VENV)/transformers4
+MATRIX := $(VENV)/.matrixed
 
-.PHONY: help demo test lint types imports unit integration test-train test-chaos bench docs clean
+.PHONY: help demo test lint types imports unit integration test-train test-chaos test-matrix bench docs clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -31,6 +32,11 @@ $(TRAIN): $(STAMP) requirements/train.txt requirements/torch.txt
 $(HF4): $(TRAIN) requirements/transformers4.txt
 	$(BIN)/python -m pip install --quiet --require-hashes --no-deps --upgrade --target $@ \
 		-r requirements/transformers4.txt
+	@touch $@
+
+# Frameworks that only the matrix runs; --no-deps keeps torch and all that is there as it is.
+$(MATRIX): $(TRAIN) requirements/matrix.txt
+	$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements/matrix.txt
 	@touch $@
 
 ## make demo         an ordinary training script survives two deaths of its machine
@@ -63,6 +69,10 @@ test-train: $(TRAIN) $(HF4)
 ## make test-chaos   kill -9 of every kind of process at random moments; slow
 test-chaos: $(TRAIN)
 	$(BIN)/python -m pytest -q tests/chaos
+
+## make test-matrix  training scripts as people write them, killed twice each; MATRIX=all for every one
+test-matrix: $(MATRIX)
+	$(BIN)/python -m pytest -q tests/matrix
 
 ## make bench        the short benchmarks, each a table with its machine and ratios
 bench: $(TRAIN)

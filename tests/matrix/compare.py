@@ -20,7 +20,9 @@ COLUMNS = ("weights", "optimizer", "metrics", "logs")
 TORCH = {".pt", ".pth", ".bin", ".ckpt", ".tar"}
 METRICS = {".csv", ".tsv", ".json", ".jsonl"}
 LOGS = {".txt", ".log", ".yaml", ".md"}
-OPTIMIZER = re.compile(r"(?i)opt|adam|lbfgs|sched|scaler|velocity|lr_|exp_avg|momentum_buf|param_groups|\[1\]\.state")
+OPTIMIZER = re.compile(
+    r"(?i)opt|adam|lbfgs|sched|scaler|velocity|lr_|exp_avg|momentum_buf|param_groups|\[1\]\.state"
+)
 MISSING = "<missing>"
 
 
@@ -85,7 +87,11 @@ def same(one: Any, two: Any) -> bool:
 def _names(root: Path, skip: Sequence[re.Pattern[str]]) -> Iterator[str]:
     for path in root.rglob("*"):
         name = path.relative_to(root).as_posix()
-        if path.is_file() and path.suffix not in {".py", ".pyc"} and not any(p.search(name) for p in skip):
+        if (
+            path.is_file()
+            and path.suffix not in {".py", ".pyc"}
+            and not any(p.search(name) for p in skip)
+        ):
             yield name
 
 
@@ -116,7 +122,7 @@ def _first_line(bare: Path, other: Path) -> tuple[str, str]:
 
 
 def _unlike(left: Any, right: Any) -> str:
-    if isinstance(left, np.ndarray) and isinstance(right, np.ndarray):
+    if hasattr(left, "dtype") and hasattr(right, "dtype"):
         if left.shape != right.shape or left.dtype != right.dtype:
             return f"{left.dtype}{left.shape} became {right.dtype}{right.shape}"
         unequal = left != right
@@ -129,9 +135,11 @@ def _load(path: Path) -> Any:
     if suffix in TORCH:
         return _load_torch(path)
     if suffix == ".safetensors":
-        from safetensors.numpy import load_file  # noqa: PLC0415 - only some scripts write these
+        from safetensors.numpy import (  # noqa: PLC0415 - only some scripts write these
+            load_file,  # pyright: ignore[reportUnknownVariableType]
+        )
 
-        return load_file(path)
+        return load_file(path)  # pyright: ignore[reportUnknownVariableType]
     if suffix in {".npz", ".npy"}:
         loaded: Any = np.load(path, allow_pickle=True)
         return dict(loaded) if suffix == ".npz" else loaded
@@ -172,7 +180,7 @@ def _load_h5(path: Path) -> dict[str, Any]:
             found[name] = np.asarray(node)
 
     with h5py.File(path) as file:
-        file.visititems(visit)
+        file.visititems(visit)  # pyright: ignore[reportUnknownMemberType]
     return found
 
 
@@ -183,12 +191,18 @@ def _flatten(place: str, value: Any) -> Iterator[tuple[str, Any]]:
         yield from _flatten(place, value.state_dict())
     elif isinstance(value, Mapping):
         for key, inner in value.items():  # pyright: ignore[reportUnknownVariableType]
-            yield from _flatten(f"{place}.{key}" if place else str(key), inner)  # pyright: ignore[reportUnknownArgumentType]
+            yield from _flatten(f"{place}.{_plain(key)}" if place else _plain(key), inner)  # pyright: ignore[reportUnknownArgumentType]
     elif isinstance(value, list | tuple):
         for index, inner in enumerate(value):  # pyright: ignore[reportUnknownVariableType,reportUnknownArgumentType]
             yield from _flatten(f"{place}[{index}]", inner)
     else:
-        yield place or "value", value
+        yield place or "value", _plain(value) if isinstance(value, str) else value
+
+
+def _plain(value: object) -> str:
+    """Spell a key; of an absolute path its name alone, for two runs have two directories."""
+    spelled = str(value)
+    return Path(spelled).name if spelled.startswith("/") else spelled
 
 
 def _array(tensor: torch.Tensor) -> Any:
@@ -199,9 +213,8 @@ def _array(tensor: torch.Tensor) -> Any:
 
 
 def _bits(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        array: np.ndarray[Any, Any] = value
-        return str(array.dtype), array.shape, array.tobytes()
+    if hasattr(value, "dtype"):
+        return str(value.dtype), value.shape, value.tobytes()
     if isinstance(value, float):
         return np.float64(value).tobytes()
     return repr(value)

@@ -20,7 +20,14 @@ def main():
     y = (x[:, :16].pow(2).sum(1) > x[:, 16:].pow(2).sum(1)).long()
     train = DataLoader(TensorDataset(x[:1200], y[:1200]), batch_size=16, shuffle=True)
     test = DataLoader(TensorDataset(x[1200:], y[1200:]), batch_size=64)
-    model = nn.Sequential(nn.Linear(32, 192), nn.GELU(), nn.Dropout(0.2), nn.Linear(192, 192), nn.GELU(), nn.Linear(192, 2))
+    model = nn.Sequential(
+        nn.Linear(32, 192),
+        nn.GELU(),
+        nn.Dropout(0.2),
+        nn.Linear(192, 192),
+        nn.GELU(),
+        nn.Linear(192, 2),
+    )
     opt = torch.optim.AdamW(model.parameters(), lr=3e-3)
     sched = get_cosine_schedule_with_warmup(opt, 20, EPOCHS * len(train) // ACCUM)
     model, opt, train, test, sched = accelerator.prepare(model, opt, train, test, sched)
@@ -45,7 +52,13 @@ def main():
                 pred = model(xb).argmax(-1)
             pred, ref = accelerator.gather_for_metrics((pred, yb))
             hits.append(pred == ref)
-        history.append({"epoch": epoch, "loss": total.item() / len(train), "accuracy": torch.cat(hits).float().mean().item()})
+        history.append(
+            {
+                "epoch": epoch,
+                "loss": total.item() / len(train),
+                "accuracy": torch.cat(hits).float().mean().item(),
+            }
+        )
         accelerator.print(history[-1])
     accelerator.wait_for_everyone()
     os.makedirs("acc", exist_ok=True)

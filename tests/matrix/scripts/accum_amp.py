@@ -34,10 +34,19 @@ class Waves(Dataset):
 
 
 loader = DataLoader(Waves(), batch_size=16, shuffle=True, num_workers=2, persistent_workers=True)
-net = nn.Sequential(nn.Linear(64, 256), nn.GELU(), nn.Dropout(0.2), nn.Linear(256, 128), nn.GELU(), nn.Linear(128, 2))
+net = nn.Sequential(
+    nn.Linear(64, 256),
+    nn.GELU(),
+    nn.Dropout(0.2),
+    nn.Linear(256, 128),
+    nn.GELU(),
+    nn.Linear(128, 2),
+)
 optim = torch.optim.AdamW(net.parameters(), lr=2e-3)
 total = epochs * len(loader) // accum
-sched = torch.optim.lr_scheduler.LambdaLR(optim, lambda s: 0.5 * (1 + math.cos(math.pi * s / total)))
+sched = torch.optim.lr_scheduler.LambdaLR(
+    optim, lambda s: 0.5 * (1 + math.cos(math.pi * s / total))
+)
 scaler = torch.amp.GradScaler("cpu", init_scale=2.0**12, growth_interval=50)
 crit = nn.CrossEntropyLoss()
 rows = []
@@ -55,7 +64,23 @@ for epoch in range(epochs):
             scaler.update()
             optim.zero_grad(set_to_none=True)
             sched.step()
-            rows.append(dict(it=it, loss=loss.item() * accum, norm=norm.item(), scale=scaler.get_scale(), lr=sched.get_last_lr()[0]))
+            rows.append(
+                dict(
+                    it=it,
+                    loss=loss.item() * accum,
+                    norm=norm.item(),
+                    scale=scaler.get_scale(),
+                    lr=sched.get_last_lr()[0],
+                )
+            )
 with open("metrics.json", "w") as f:
     json.dump(rows, f)
-torch.save({"net": net.state_dict(), "optim": optim.state_dict(), "scaler": scaler.state_dict(), "sched": sched.state_dict()}, "amp.pt")
+torch.save(
+    {
+        "net": net.state_dict(),
+        "optim": optim.state_dict(),
+        "scaler": scaler.state_dict(),
+        "sched": sched.state_dict(),
+    },
+    "amp.pt",
+)

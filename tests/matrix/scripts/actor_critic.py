@@ -47,7 +47,9 @@ class Actor(nn.Module):
 
 
 def critic():
-    return nn.Sequential(nn.Linear(4, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 1))
+    return nn.Sequential(
+        nn.Linear(4, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 1)
+    )
 
 
 class Buffer:
@@ -117,5 +119,15 @@ for step in range(STEPS):
     if step % 50 == 0:
         out.writerow([step, loss_q.item(), alpha.item()])
         print("step", step, "alpha", alpha.item())
-torch.save({"actor": actor.state_dict(), "q1": q1.state_dict(), "q2": q2.state_dict(), "t1": t1.state_dict(), "t2": t2.state_dict(), "log_alpha": log_alpha}, "sac/models.pt")
+torch.save(
+    {
+        "actor": actor.state_dict(),
+        "q1": q1.state_dict(),
+        "q2": q2.state_dict(),
+        "t1": t1.state_dict(),
+        "t2": t2.state_dict(),
+        "log_alpha": log_alpha,
+    },
+    "sac/models.pt",
+)
 torch.save([o.state_dict() for o in (opt_actor, opt_critic, opt_alpha)], "sac/optimizers.pt")

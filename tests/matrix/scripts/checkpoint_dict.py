@@ -50,7 +50,9 @@ def train(loader, model, criterion, optimizer, epoch):
         batch_time.update(time.time() - end)
         end = time.time()
         if i % 10 == 0:
-            print(f"Epoch: [{epoch}][{i}/{len(loader)}]\tTime {batch_time.avg:.3f}\tLoss {losses.avg:.4f}")
+            print(
+                f"Epoch: [{epoch}][{i}/{len(loader)}]\tTime {batch_time.avg:.3f}\tLoss {losses.avg:.4f}"
+            )
     return losses.avg
 
 
@@ -72,7 +74,9 @@ def main():
     x = centers[y] + 1.3 * torch.randn(1600, 32)
     train_loader = DataLoader(TensorDataset(x[:1280], y[:1280]), batch_size=32, shuffle=True)
     val_loader = DataLoader(TensorDataset(x[1280:], y[1280:]), batch_size=64)
-    model = nn.Sequential(nn.Linear(32, 128), nn.BatchNorm1d(128), nn.ReLU(), nn.Dropout(0.3), nn.Linear(128, 10))
+    model = nn.Sequential(
+        nn.Linear(32, 128), nn.BatchNorm1d(128), nn.ReLU(), nn.Dropout(0.3), nn.Linear(128, 10)
+    )
     criterion = nn.CrossEntropyLoss()
     optimizer = optim.SGD(model.parameters(), args.lr, momentum=0.9, weight_decay=1e-4)
     scheduler = optim.lr_scheduler.StepLR(optimizer, step_size=8, gamma=0.3)

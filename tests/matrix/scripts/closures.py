@@ -10,7 +10,9 @@ import torch.nn as nn
 
 def make_trainer(width, lr, seed):
     torch.manual_seed(seed)
-    model = nn.Sequential(nn.Linear(6, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 2))
+    model = nn.Sequential(
+        nn.Linear(6, width), nn.Tanh(), nn.Linear(width, width), nn.Tanh(), nn.Linear(width, 2)
+    )
     opt = torch.optim.Adam(model.parameters(), lr=lr)
     step_count = 0
     running = None
@@ -39,7 +41,11 @@ def make_trainer(width, lr, seed):
         return value
 
     def report():
-        return {"step": step_count, "running": running, "shadow_norm": sum(float(s.norm()) for s in shadow)}
+        return {
+            "step": step_count,
+            "running": running,
+            "shadow_norm": sum(float(s.norm()) for s in shadow),
+        }
 
     def save(folder):
         os.makedirs(folder, exist_ok=True)

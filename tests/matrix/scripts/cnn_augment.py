@@ -119,7 +119,9 @@ def main():
         lr = optimizer.param_groups[0]["lr"]
         writer.writerow([epoch, running / len(train_loader), val_loss, val_acc, lr])
         log.flush()
-        print(f"epoch {epoch:3d} train {running / len(train_loader):.4f} val {val_loss:.4f} acc {val_acc:.3f}")
+        print(
+            f"epoch {epoch:3d} train {running / len(train_loader):.4f} val {val_loss:.4f} acc {val_acc:.3f}"
+        )
         if val_loss < best:
             best, bad = val_loss, 0
             torch.save(model.state_dict(), os.path.join(args.output_dir, "best.pt"))

@@ -56,7 +56,9 @@ def main():
                 sched.step()
                 total += loss.item()
                 correct += ((out > 0) == (yb > 0.5)).float().mean().item()
-            log.write(f"{epoch} {total / len(loader):.8f} {correct / len(loader):.6f} {sched.get_last_lr()[0]:.3e}\n")
+            log.write(
+                f"{epoch} {total / len(loader):.8f} {correct / len(loader):.6f} {sched.get_last_lr()[0]:.3e}\n"
+            )
             log.flush()
     torch.save({"model": model.state_dict(), "opt": opt.state_dict()}, "compiled/final.pt")
 

@@ -36,12 +36,16 @@ def main():
     order = difficulty.argsort()
     x, y = x[order], y[order]
     data = TensorDataset(x, y)
-    model = nn.Sequential(nn.Linear(8, 128), nn.SiLU(), nn.Linear(128, 128), nn.SiLU(), nn.Linear(128, 10))
+    model = nn.Sequential(
+        nn.Linear(8, 128), nn.SiLU(), nn.Linear(128, 128), nn.SiLU(), nn.Linear(128, 10)
+    )
     optimizer = torch.optim.NAdam(model.parameters(), lr=2e-3)
     batch, stage, losses = 16, 0, []
     while batch <= 128:
         share = min(1.0, 0.3 + 0.25 * stage)
-        loader = DataLoader(Subset(data, range(int(len(data) * share))), batch_size=batch, shuffle=True)
+        loader = DataLoader(
+            Subset(data, range(int(len(data) * share))), batch_size=batch, shuffle=True
+        )
         say(f"stage {stage}: {len(loader.dataset)} samples, batch {batch}")
         passes = 0
         while True:

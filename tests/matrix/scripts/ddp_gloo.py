@@ -49,7 +49,9 @@ def main():
     torch.save(torch.get_rng_state(), f"{a.out}/rng_{rank}.pt")
     if rank == 0:
         log.close()
-        torch.save({"model": model.module.state_dict(), "opt": opt.state_dict()}, f"{a.out}/last.pt")
+        torch.save(
+            {"model": model.module.state_dict(), "opt": opt.state_dict()}, f"{a.out}/last.pt"
+        )
     dist.destroy_process_group()
 
 

@@ -32,7 +32,11 @@ def swiss_roll(n):
 class TimeEmbedding(nn.Module):
     def __init__(self, dim):
         super().__init__()
-        self.register_buffer("freqs", torch.exp(-math.log(1000) * torch.arange(dim // 2) / (dim // 2)), persistent=False)
+        self.register_buffer(
+            "freqs",
+            torch.exp(-math.log(1000) * torch.arange(dim // 2) / (dim // 2)),
+            persistent=False,
+        )
 
     def forward(self, t):
         a = t[:, None].float() * self.freqs
@@ -44,7 +48,9 @@ class Denoiser(nn.Module):
         super().__init__()
         self.temb = TimeEmbedding(32)
         self.inp = nn.Linear(2 + 32, width)
-        self.mid = nn.ModuleList([nn.Sequential(nn.SiLU(), nn.Linear(width, width)) for _ in range(3)])
+        self.mid = nn.ModuleList(
+            [nn.Sequential(nn.SiLU(), nn.Linear(width, width)) for _ in range(3)]
+        )
         self.out = nn.Linear(width, 2)
 
     def forward(self, x, t):
@@ -95,7 +101,15 @@ def main():
             print(f"\n[{step + 1}] sample spread {s.std().item():.4f}")
             torch.save(s, f"{cfg.outdir}/samples_{step + 1:05d}.pt")
     pbar.close()
-    torch.save({"net": net.state_dict(), "ema": ema.state_dict(), "opt": opt.state_dict(), "sched": sched.state_dict()}, f"{cfg.outdir}/model.pt")
+    torch.save(
+        {
+            "net": net.state_dict(),
+            "ema": ema.state_dict(),
+            "opt": opt.state_dict(),
+            "sched": sched.state_dict(),
+        },
+        f"{cfg.outdir}/model.pt",
+    )
     with open(f"{cfg.outdir}/loss.json", "w") as f:
         json.dump(hist, f)
 

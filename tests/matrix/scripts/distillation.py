@@ -47,9 +47,14 @@ def distil(teacher, student, loader, epochs, temperature, report):
             with torch.no_grad():
                 soft = teacher(x)
             out = student(x)
-            kd = F.kl_div(
-                F.log_softmax(out / temperature, 1), F.softmax(soft / temperature, 1), reduction="batchmean"
-            ) * temperature**2
+            kd = (
+                F.kl_div(
+                    F.log_softmax(out / temperature, 1),
+                    F.softmax(soft / temperature, 1),
+                    reduction="batchmean",
+                )
+                * temperature**2
+            )
             loss = 0.7 * kd + 0.3 * F.cross_entropy(out, y)
             opt.zero_grad()
             loss.backward()

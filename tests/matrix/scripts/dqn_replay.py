@@ -56,7 +56,9 @@ class ReplayMemory:
 
 
 def make_net():
-    return nn.Sequential(nn.Linear(4, 96), nn.ReLU(), nn.Linear(96, 96), nn.ReLU(), nn.Linear(96, 2))
+    return nn.Sequential(
+        nn.Linear(4, 96), nn.ReLU(), nn.Linear(96, 96), nn.ReLU(), nn.Linear(96, 2)
+    )
 
 
 random.seed(SEED)
@@ -122,4 +124,7 @@ with open("dqn/episodes.csv", "w") as f:
                 print("episode", len(episode_durations), "lasted", t + 1)
                 break
 np.save("dqn/durations.npy", np.array(episode_durations))
-torch.save({"policy": policy.state_dict(), "target": target.state_dict(), "opt": optimizer.state_dict()}, "dqn/agent.pth")
+torch.save(
+    {"policy": policy.state_dict(), "target": target.state_dict(), "opt": optimizer.state_dict()},
+    "dqn/agent.pth",
+)

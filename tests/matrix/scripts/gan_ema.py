@@ -20,10 +20,21 @@ random.seed(7)
 os.makedirs(opt.out, exist_ok=True)
 
 G = nn.Sequential(
-    nn.Linear(opt.nz, 128), nn.BatchNorm1d(128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 64), nn.Tanh()
+    nn.Linear(opt.nz, 128),
+    nn.BatchNorm1d(128),
+    nn.ReLU(),
+    nn.Linear(128, 128),
+    nn.ReLU(),
+    nn.Linear(128, 64),
+    nn.Tanh(),
 )
 D = nn.Sequential(
-    nn.Linear(64, 128), nn.LeakyReLU(0.2), nn.Dropout(0.2), nn.Linear(128, 128), nn.LeakyReLU(0.2), nn.Linear(128, 1)
+    nn.Linear(64, 128),
+    nn.LeakyReLU(0.2),
+    nn.Dropout(0.2),
+    nn.Linear(128, 128),
+    nn.LeakyReLU(0.2),
+    nn.Linear(128, 1),
 )
 optG = torch.optim.Adam(G.parameters(), lr=2e-4, betas=(0.5, 0.999))
 optD = torch.optim.Adam(D.parameters(), lr=2e-4, betas=(0.5, 0.999))

@@ -15,7 +15,9 @@ prob = np.where(labels[:, None] == labels[None, :], 0.12, 0.02)
 A = (np.random.rand(N, N) < prob).astype(np.float32)
 A = np.triu(A, 1)
 A = torch.tensor(A + A.T)
-X = torch.tensor(np.eye(C)[labels] @ np.random.randn(C, D) * 0.4 + np.random.randn(N, D), dtype=torch.float32)
+X = torch.tensor(
+    np.eye(C)[labels] @ np.random.randn(C, D) * 0.4 + np.random.randn(N, D), dtype=torch.float32
+)
 y = torch.tensor(labels)
 perm = np.random.permutation(N)
 train_mask = torch.zeros(N, dtype=torch.bool)
@@ -89,6 +91,12 @@ with open("gcn/log.txt", "w") as f:
             best_val_acc, test_acc = val_acc, tmp_test_acc
             best_state = {k: v.clone() for k, v in model.state_dict().items()}
         if epoch % 5 == 0:
-            print(f"Epoch: {epoch:03d}, Loss: {loss:.6f}, Train: {train_acc:.4f}, Val: {val_acc:.4f}, Test: {test_acc:.4f}", file=f)
+            print(
+                f"Epoch: {epoch:03d}, Loss: {loss:.6f}, Train: {train_acc:.4f}, Val: {val_acc:.4f}, Test: {test_acc:.4f}",
+                file=f,
+            )
 print("best", best_val_acc, test_acc)
-torch.save({"last": model.state_dict(), "best": best_state, "optimizer": optimizer.state_dict()}, "gcn/gcn.pt")
+torch.save(
+    {"last": model.state_dict(), "best": best_state, "optimizer": optimizer.state_dict()},
+    "gcn/gcn.pt",
+)

@@ -30,8 +30,12 @@ def make(n, seed):
 def collate(rows):
     width = max(len(r["input_ids"]) for r in rows)
     return {
-        "input_ids": torch.tensor([r["input_ids"] + [0] * (width - len(r["input_ids"])) for r in rows]),
-        "attention_mask": torch.tensor([r["attention_mask"] + [0] * (width - len(r["input_ids"])) for r in rows]),
+        "input_ids": torch.tensor(
+            [r["input_ids"] + [0] * (width - len(r["input_ids"])) for r in rows]
+        ),
+        "attention_mask": torch.tensor(
+            [r["attention_mask"] + [0] * (width - len(r["input_ids"])) for r in rows]
+        ),
         "labels": torch.tensor([r["labels"] for r in rows]),
     }
 

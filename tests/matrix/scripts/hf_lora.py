@@ -6,7 +6,14 @@ import os
 
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    set_seed,
+)
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--rank", type=int, default=4)
@@ -23,7 +30,16 @@ class LossFile(TrainerCallback):
     def on_log(self, args, state, control, logs=None, **kwargs):
         if logs and "loss" in logs:
             with open(self.path, "a") as f:
-                f.write(json.dumps({"step": state.global_step, "loss": logs["loss"], "lr": logs["learning_rate"]}) + "\n")
+                f.write(
+                    json.dumps(
+                        {
+                            "step": state.global_step,
+                            "loss": logs["loss"],
+                            "lr": logs["learning_rate"],
+                        }
+                    )
+                    + "\n"
+                )
 
 
 class Text(torch.utils.data.Dataset):
@@ -41,7 +57,14 @@ class Text(torch.utils.data.Dataset):
 set_seed(2)
 base = GPT2LMHeadModel(GPT2Config(vocab_size=40, n_positions=24, n_embd=64, n_layer=2, n_head=4))
 model = get_peft_model(
-    base, LoraConfig(r=opts.rank, lora_alpha=16, lora_dropout=0.1, target_modules=["c_attn"], task_type="CAUSAL_LM")
+    base,
+    LoraConfig(
+        r=opts.rank,
+        lora_alpha=16,
+        lora_dropout=0.1,
+        target_modules=["c_attn"],
+        task_type="CAUSAL_LM",
+    ),
 )
 model.print_trainable_parameters()
 trainer = Trainer(

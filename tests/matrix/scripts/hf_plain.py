@@ -22,7 +22,9 @@ class Patterns(torch.utils.data.Dataset):
 
 def main():
     set_seed(0)
-    model = GPT2LMHeadModel(GPT2Config(vocab_size=64, n_positions=32, n_embd=48, n_layer=2, n_head=2))
+    model = GPT2LMHeadModel(
+        GPT2Config(vocab_size=64, n_positions=32, n_embd=48, n_layer=2, n_head=2)
+    )
     args = TrainingArguments(
         output_dir="gpt2-patterns",
         num_train_epochs=2,
@@ -37,12 +39,17 @@ def main():
         report_to="none",
         use_cpu=not torch.cuda.is_available(),
     )
-    trainer = Trainer(model=model, args=args, train_dataset=Patterns(900, 0), eval_dataset=Patterns(64, 1))
+    trainer = Trainer(
+        model=model, args=args, train_dataset=Patterns(900, 0), eval_dataset=Patterns(64, 1)
+    )
     trainer.train()
     trainer.save_model("gpt2-patterns/final")
     torch.save(trainer.optimizer.state_dict(), "gpt2-patterns/final/optimizer.pt")
     timed = ("runtime", "per_second")
-    rows = [{k: v for k, v in r.items() if not k.endswith(timed)} for r in trainer.state.log_history[:-1]]
+    rows = [
+        {k: v for k, v in r.items() if not k.endswith(timed)}
+        for r in trainer.state.log_history[:-1]
+    ]
     with open("gpt2-patterns/history.json", "w") as f:
         json.dump(rows, f, indent=1)
 

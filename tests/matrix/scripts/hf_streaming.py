@@ -17,7 +17,9 @@ def read(shards):
 
 
 set_seed(5)
-data = IterableDataset.from_generator(read, gen_kwargs={"shards": list(range(6))}).shuffle(seed=3, buffer_size=64)
+data = IterableDataset.from_generator(read, gen_kwargs={"shards": list(range(6))}).shuffle(
+    seed=3, buffer_size=64
+)
 model = GPT2LMHeadModel(GPT2Config(vocab_size=50, n_positions=24, n_embd=48, n_layer=2, n_head=3))
 args = TrainingArguments(
     output_dir="stream-gpt2",

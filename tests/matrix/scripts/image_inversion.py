@@ -7,7 +7,9 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 torch.manual_seed(58)
-features = nn.Sequential(nn.Conv2d(3, 16, 5, stride=2), nn.ReLU(), nn.Conv2d(16, 24, 3, stride=2), nn.ReLU()).eval()
+features = nn.Sequential(
+    nn.Conv2d(3, 16, 5, stride=2), nn.ReLU(), nn.Conv2d(16, 24, 3, stride=2), nn.ReLU()
+).eval()
 for p in features.parameters():
     p.requires_grad_(False)
 
@@ -28,7 +30,9 @@ with open("style/loss.txt", "w") as log:
         dy, dx = torch.randint(-2, 3, (2,)).tolist()
         shifted = torch.roll(image, (dy, dx), (2, 3))
         out = features(shifted)
-        tv = (image[..., 1:] - image[..., :-1]).abs().mean() + (image[..., 1:, :] - image[..., :-1, :]).abs().mean()
+        tv = (image[..., 1:] - image[..., :-1]).abs().mean() + (
+            image[..., 1:, :] - image[..., :-1, :]
+        ).abs().mean()
         loss = 50 * F.mse_loss(gram(out), target_gram) + F.mse_loss(out, target_content) + 0.05 * tv
         optimizer.zero_grad()
         loss.backward()

@@ -76,7 +76,9 @@ def main():
             losses.append(loss.item())
             right += int((logits.argmax(-1) == label).sum())
             seen += len(label)
-        metrics.append({"epoch": epoch, "loss": sum(losses) / len(losses), "accuracy": right / seen})
+        metrics.append(
+            {"epoch": epoch, "loss": sum(losses) / len(losses), "accuracy": right / seen}
+        )
         print(metrics[-1])
         (out / "metrics.json").write_text(json.dumps(metrics))
     torch.save({"model": model.state_dict(), "opt": opt.state_dict()}, out / "final.pt")

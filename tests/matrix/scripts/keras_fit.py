@@ -38,7 +38,9 @@ model.fit(
     verbose=2,
     callbacks=[
         keras.callbacks.CSVLogger("keras/log.csv"),
-        keras.callbacks.ModelCheckpoint("keras/best.weights.h5", save_best_only=True, save_weights_only=True),
+        keras.callbacks.ModelCheckpoint(
+            "keras/best.weights.h5", save_best_only=True, save_weights_only=True
+        ),
     ],
 )
 np.savez("keras/final.npz", *model.get_weights())

@@ -24,7 +24,9 @@ def reset(m):
         m.reset_parameters()
 
 
-net = nn.Sequential(nn.Linear(14, 96), nn.ReLU(), nn.Dropout(0.2), nn.Linear(96, 96), nn.ReLU(), nn.Linear(96, 2))
+net = nn.Sequential(
+    nn.Linear(14, 96), nn.ReLU(), nn.Dropout(0.2), nn.Linear(96, 96), nn.ReLU(), nn.Linear(96, 2)
+)
 for fold, held in enumerate(folds):
     rest = np.concatenate([f for i, f in enumerate(folds) if i != fold])
     train = DataLoader(data, batch_size=32, sampler=SubsetRandomSampler(rest))

@@ -9,9 +9,17 @@ torch.manual_seed(99)
 torch.set_default_dtype(torch.float64)
 
 x = torch.rand(512, 2) * 4 - 2
-y = (torch.sin(3 * x[:, :1]) * torch.cos(2 * x[:, 1:]) + 0.05 * torch.randn(512, 1))
-model = torch.nn.Sequential(torch.nn.Linear(2, 48), torch.nn.Tanh(), torch.nn.Linear(48, 48), torch.nn.Tanh(), torch.nn.Linear(48, 1))
-optimizer = torch.optim.LBFGS(model.parameters(), lr=0.5, max_iter=6, history_size=12, line_search_fn="strong_wolfe")
+y = torch.sin(3 * x[:, :1]) * torch.cos(2 * x[:, 1:]) + 0.05 * torch.randn(512, 1)
+model = torch.nn.Sequential(
+    torch.nn.Linear(2, 48),
+    torch.nn.Tanh(),
+    torch.nn.Linear(48, 48),
+    torch.nn.Tanh(),
+    torch.nn.Linear(48, 1),
+)
+optimizer = torch.optim.LBFGS(
+    model.parameters(), lr=0.5, max_iter=6, history_size=12, line_search_fn="strong_wolfe"
+)
 evals = 0
 curve = []
 

@@ -12,7 +12,9 @@ class Autoencoder(L.LightningModule):
     def __init__(self, width=96, lr=1e-3):
         super().__init__()
         self.save_hyperparameters()
-        self.encoder = nn.Sequential(nn.Linear(48, width), nn.ReLU(), nn.Dropout(0.1), nn.Linear(width, 4))
+        self.encoder = nn.Sequential(
+            nn.Linear(48, width), nn.ReLU(), nn.Dropout(0.1), nn.Linear(width, 4)
+        )
         self.decoder = nn.Sequential(nn.Linear(4, width), nn.ReLU(), nn.Linear(width, 48))
 
     def step(self, batch):

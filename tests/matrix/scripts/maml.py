@@ -49,5 +49,7 @@ for it in range(420):
     if it % 50 == 0:
         print(it, total, inner_lr.item())
 os.makedirs("maml", exist_ok=True)
-torch.save({"net": net.state_dict(), "inner_lr": inner_lr, "opt": meta.state_dict()}, "maml/final.pt")
+torch.save(
+    {"net": net.state_dict(), "inner_lr": inner_lr, "opt": meta.state_dict()}, "maml/final.pt"
+)
 json.dump(log, open("maml/loss.json", "w"))

@@ -46,7 +46,14 @@ def main(epochs=18, batch_size=32, out="mined"):
     data = Table(1280, rng)
     sampler = HardSampler(len(data), seed=77)
     loader = DataLoader(data, batch_size=batch_size, sampler=sampler)
-    net = nn.Sequential(nn.Linear(12, 96), nn.ReLU(), nn.Dropout(0.1), nn.Linear(96, 96), nn.ReLU(), nn.Linear(96, 1))
+    net = nn.Sequential(
+        nn.Linear(12, 96),
+        nn.ReLU(),
+        nn.Dropout(0.1),
+        nn.Linear(96, 96),
+        nn.ReLU(),
+        nn.Linear(96, 1),
+    )
     opt = torch.optim.Adagrad(net.parameters(), lr=0.02)
     os.makedirs(out, exist_ok=True)
     with open(f"{out}/history.csv", "w") as f:
@@ -56,14 +63,23 @@ def main(epochs=18, batch_size=32, out="mined"):
             total = 0.0
             for batch in loader:
                 logit = net(batch["x"]).squeeze(1)
-                per = nn.functional.binary_cross_entropy_with_logits(logit, batch["y"], reduction="none")
+                per = nn.functional.binary_cross_entropy_with_logits(
+                    logit, batch["y"], reduction="none"
+                )
                 opt.zero_grad()
                 per.mean().backward()
                 opt.step()
                 sampler.update(batch["index"].numpy(), per.detach().numpy())
                 total += per.mean().item()
             p = sampler.weights / sampler.weights.sum()
-            w.writerow({"epoch": epoch, "loss": total / len(loader), "hardest": int(p.argmax()), "entropy": float(-(p * np.log(p)).sum())})
+            w.writerow(
+                {
+                    "epoch": epoch,
+                    "loss": total / len(loader),
+                    "hardest": int(p.argmax()),
+                    "entropy": float(-(p * np.log(p)).sum()),
+                }
+            )
             f.flush()
     torch.save(net.state_dict(), f"{out}/net.pt")
     torch.save(opt.state_dict(), f"{out}/opt.pt")

@@ -22,7 +22,9 @@ class MoE(nn.Module):
         self.register_buffer("load", torch.zeros(n))
 
     def forward(self, x):
-        logits = self.gate(x) + (0.1 * torch.randn(len(x), len(self.experts)) if self.training else 0)
+        logits = self.gate(x) + (
+            0.1 * torch.randn(len(x), len(self.experts)) if self.training else 0
+        )
         weight, chosen = logits.softmax(1).topk(self.k, 1)
         weight = weight / weight.sum(1, keepdim=True)
         out = torch.zeros_like(x)
@@ -41,7 +43,12 @@ class MoE(nn.Module):
 class Net(nn.Module):
     def __init__(self):
         super().__init__()
-        self.inp, self.moe1, self.moe2, self.head = nn.Linear(16, 48), MoE(48, 6), MoE(48, 6), nn.Linear(48, 8)
+        self.inp, self.moe1, self.moe2, self.head = (
+            nn.Linear(16, 48),
+            MoE(48, 6),
+            MoE(48, 6),
+            nn.Linear(48, 8),
+        )
 
     def forward(self, x):
         h, a1 = self.moe1(self.inp(x))
@@ -63,9 +70,22 @@ def main():
         loss.backward()
         opt.step()
         if step % 10 == 0:
-            history.append({"step": step, "loss": float(loss), "aux": float(aux), "busiest": int(net.moe1.load.argmax())})
+            history.append(
+                {
+                    "step": step,
+                    "loss": float(loss),
+                    "aux": float(aux),
+                    "busiest": int(net.moe1.load.argmax()),
+                }
+            )
         if step % 100 == 0:
-            print(history[-1], [len(p.grad.nonzero()) if p.grad is not None else None for p in net.moe1.gate.parameters()])
+            print(
+                history[-1],
+                [
+                    len(p.grad.nonzero()) if p.grad is not None else None
+                    for p in net.moe1.gate.parameters()
+                ],
+            )
     os.makedirs("moe", exist_ok=True)
     torch.save({"net": net.state_dict(), "opt": opt.state_dict()}, "moe/final.pt")
     with open("moe/history.json", "w") as f:

@@ -48,7 +48,9 @@ def get_batch(split):
     data = np.memmap(os.path.join(data_dir, f"{split}.bin"), dtype=np.uint16, mode="r")
     ix = torch.randint(len(data) - block_size, (batch_size,))
     x = torch.stack([torch.from_numpy(data[i : i + block_size].astype(np.int64)) for i in ix])
-    y = torch.stack([torch.from_numpy(data[i + 1 : i + 1 + block_size].astype(np.int64)) for i in ix])
+    y = torch.stack(
+        [torch.from_numpy(data[i + 1 : i + 1 + block_size].astype(np.int64)) for i in ix]
+    )
     return x, y
 
 
@@ -76,7 +78,10 @@ class Block(nn.Module):
         self.attn = CausalSelfAttention()
         self.ln_2 = nn.LayerNorm(n_embd)
         self.mlp = nn.Sequential(
-            nn.Linear(n_embd, 4 * n_embd), nn.GELU(), nn.Linear(4 * n_embd, n_embd), nn.Dropout(dropout)
+            nn.Linear(n_embd, 4 * n_embd),
+            nn.GELU(),
+            nn.Linear(4 * n_embd, n_embd),
+            nn.Dropout(dropout),
         )
 
     def forward(self, x):
@@ -155,7 +160,11 @@ while True:
             best_val_loss = losses["val"]
             if iter_num > 0:
                 torch.save(
-                    {"model": model.state_dict(), "iter_num": iter_num, "best_val_loss": best_val_loss},
+                    {
+                        "model": model.state_dict(),
+                        "iter_num": iter_num,
+                        "best_val_loss": best_val_loss,
+                    },
                     os.path.join(out_dir, "ckpt.pt"),
                 )
     logits, loss = model(X, Y)
@@ -176,5 +185,6 @@ while True:
 with open(os.path.join(out_dir, "history.json"), "w") as f:
     json.dump(history, f)
 torch.save(
-    {"model": model.state_dict(), "optimizer": optimizer.state_dict()}, os.path.join(out_dir, "final.pt")
+    {"model": model.state_dict(), "optimizer": optimizer.state_dict()},
+    os.path.join(out_dir, "final.pt"),
 )

@@ -11,7 +11,9 @@ np.random.seed(2718)
 torch.manual_seed(2718)
 X = np.random.randn(2000, 18)
 T = (np.abs(X[:, :3]).sum(1) - np.abs(X[:, 3:6]).sum(1) > 0).astype(np.int64)
-net = nn.Sequential(nn.Linear(18, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 2))
+net = nn.Sequential(
+    nn.Linear(18, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 2)
+)
 opt = torch.optim.Adam(net.parameters(), lr=1e-3)
 losses = np.zeros(1000)
 best = np.inf
@@ -25,7 +27,9 @@ for i in range(1000):
     mask = np.random.binomial(1, 0.9, xb.shape)
     xb = torch.from_numpy(xb * mask).float()
     out = net(xb)
-    loss = lam * F.cross_entropy(out, torch.from_numpy(T[idx])) + (1 - lam) * F.cross_entropy(out, torch.from_numpy(T[other]))
+    loss = lam * F.cross_entropy(out, torch.from_numpy(T[idx])) + (1 - lam) * F.cross_entropy(
+        out, torch.from_numpy(T[other])
+    )
     opt.param_groups[0]["lr"] = 1e-3 * np.random.uniform(0.8, 1.2)
     opt.zero_grad()
     loss.backward()
@@ -34,7 +38,9 @@ for i in range(1000):
     if i % 100 == 99:
         probe = np.random.randint(0, len(X), 300)
         with torch.no_grad():
-            err = (net(torch.tensor(X[probe], dtype=torch.float32)).numpy().argmax(1) != T[probe]).mean()
+            err = (
+                net(torch.tensor(X[probe], dtype=torch.float32)).numpy().argmax(1) != T[probe]
+            ).mean()
         best = min(best, err)
         print("%d loss %.5f err %.4f best %.4f" % (i + 1, losses[i - 99 : i + 1].mean(), err, best))
         np.savetxt("np_out/losses.txt", losses[: i + 1])

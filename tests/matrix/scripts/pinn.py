@@ -41,7 +41,9 @@ for it in range(500):
         f.flush()
 print("adam done", loss.item())
 
-lbfgs = torch.optim.LBFGS(net.parameters(), max_iter=5, history_size=20, line_search_fn="strong_wolfe")
+lbfgs = torch.optim.LBFGS(
+    net.parameters(), max_iter=5, history_size=20, line_search_fn="strong_wolfe"
+)
 fixed = torch.rand(256, 2) * torch.tensor([2.0, 1.0]) - torch.tensor([1.0, 0.0])
 x0 = torch.linspace(-1, 1, 64)[:, None]
 for it in range(80):

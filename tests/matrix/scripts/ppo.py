@@ -53,8 +53,12 @@ class Grid:
 class Agent(nn.Module):
     def __init__(self):
         super().__init__()
-        self.pi = nn.Sequential(nn.Linear(6, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 4))
-        self.v = nn.Sequential(nn.Linear(6, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 1))
+        self.pi = nn.Sequential(
+            nn.Linear(6, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 4)
+        )
+        self.v = nn.Sequential(
+            nn.Linear(6, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 1)
+        )
 
     def get_action_and_value(self, x, action=None):
         dist = torch.distributions.Categorical(logits=self.pi(x))
@@ -99,7 +103,9 @@ for update in range(1, args.updates + 1):
         np.random.shuffle(inds)
         for start in range(0, len(inds), size):
             mb = inds[start : start + size]
-            _, newlogp, entropy, value = agent.get_action_and_value(flat["obs"][mb], flat["act"][mb])
+            _, newlogp, entropy, value = agent.get_action_and_value(
+                flat["obs"][mb], flat["act"][mb]
+            )
             logratio = newlogp - flat["logp"][mb]
             ratio = logratio.exp()
             with torch.no_grad():
@@ -118,7 +124,9 @@ for update in range(1, args.updates + 1):
             break
     y_pred, y_true = flat["val"].numpy(), flat["ret"].numpy()
     explained = 1 - np.var(y_true - y_pred) / np.var(y_true)
-    log.write(f"{update},{data['rew'].mean().item()!r},{v_loss.item()!r},{explained:.8f},{np.mean(clipfracs):.8f},{epoch}\n")
+    log.write(
+        f"{update},{data['rew'].mean().item()!r},{v_loss.item()!r},{explained:.8f},{np.mean(clipfracs):.8f},{epoch}\n"
+    )
     log.flush()
 log.close()
 torch.save(agent.state_dict(), "ppo/agent.pt")

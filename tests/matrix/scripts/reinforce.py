@@ -113,7 +113,9 @@ def main():
             f.write(f"{i_episode}\t{t}\t{ep_reward:.6f}\t{loss!r}\n")
         if i_episode % args.log_interval == 0:
             print(f"Episode {i_episode}\tLast: {ep_reward:.2f}\tAverage: {running_reward:.3f}")
-    torch.save({"policy": policy.state_dict(), "optimizer": optimizer.state_dict()}, out / "policy.pt")
+    torch.save(
+        {"policy": policy.state_dict(), "optimizer": optimizer.state_dict()}, out / "policy.pt"
+    )
     np.savez(out / "rewards.npz", rewards=np.array(rewards))
 
 

@@ -11,7 +11,14 @@ STEPS = 1000
 
 def main():
     torch.manual_seed(70)
-    model = nn.Sequential(nn.Linear(24, 160), nn.ReLU(), nn.Dropout(0.2), nn.Linear(160, 160), nn.ReLU(), nn.Linear(160, 4))
+    model = nn.Sequential(
+        nn.Linear(24, 160),
+        nn.ReLU(),
+        nn.Dropout(0.2),
+        nn.Linear(160, 160),
+        nn.ReLU(),
+        nn.Linear(160, 4),
+    )
     teacher = nn.Linear(24, 4)
     opt = torch.optim.AdamW(model.parameters(), lr=1e-3)
     os.makedirs("state", exist_ok=True)
@@ -31,7 +38,15 @@ def main():
         loss.backward()
         opt.step()
         if step % 100 == 0:
-            torch.save({"model": model.state_dict(), "opt": opt.state_dict(), "rng": torch.get_rng_state(), "step": step}, CKPT + ".tmp")
+            torch.save(
+                {
+                    "model": model.state_dict(),
+                    "opt": opt.state_dict(),
+                    "rng": torch.get_rng_state(),
+                    "step": step,
+                },
+                CKPT + ".tmp",
+            )
             os.replace(CKPT + ".tmp", CKPT)
             print("step", step, "loss", loss.item(), flush=True)
     torch.save(model.state_dict(), "state/model.pt")

@@ -23,7 +23,11 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     def __init__(self, v, d):
         super().__init__()
-        self.emb, self.cell, self.out = nn.Embedding(v, d), nn.GRUCell(2 * d, d), nn.Linear(2 * d, v)
+        self.emb, self.cell, self.out = (
+            nn.Embedding(v, d),
+            nn.GRUCell(2 * d, d),
+            nn.Linear(2 * d, v),
+        )
 
     def forward(self, token, h, memory, mask):
         score = (memory @ h[:, :, None]).squeeze(2).masked_fill(~mask, -1e9)
@@ -80,15 +84,25 @@ def main():
                 with torch.no_grad():
                     src, tgt = batch(random.Random(it), 64)
                     memory, h = enc(src)
-                    h, mask, token, ok = h[0], src != PAD, torch.full((64,), SOS), torch.ones(64, dtype=torch.bool)
+                    h, mask, token, ok = (
+                        h[0],
+                        src != PAD,
+                        torch.full((64,), SOS),
+                        torch.ones(64, dtype=torch.bool),
+                    )
                     for t in range(tgt.size(1)):
                         logits, h = dec(token, h, memory, mask)
                         token = logits.argmax(1)
                         ok &= (token == tgt[:, t]) | (tgt[:, t] == PAD)
                     exact = ok.float().mean().item()
-                f.write(f"{it} loss {loss.item() / tgt.size(1):.6f} exact {exact:.4f} forced {forced}\n")
+                f.write(
+                    f"{it} loss {loss.item() / tgt.size(1):.6f} exact {exact:.4f} forced {forced}\n"
+                )
                 f.flush()
-    torch.save({"enc": enc.state_dict(), "dec": dec.state_dict(), "opt": opt.state_dict()}, "seq2seq/final.pt")
+    torch.save(
+        {"enc": enc.state_dict(), "dec": dec.state_dict(), "opt": opt.state_dict()},
+        "seq2seq/final.pt",
+    )
 
 
 if __name__ == "__main__":

@@ -8,7 +8,9 @@ import torch.nn as nn
 
 
 def build():
-    return nn.Sequential(nn.Linear(10, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 1))
+    return nn.Sequential(
+        nn.Linear(10, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 1)
+    )
 
 
 def worker(rank, model, losses, steps):
@@ -34,7 +36,10 @@ def main():
     with open("hogwild/losses.csv", "w") as f:
         for i, (a, b) in enumerate(losses.T.tolist()):
             f.write(f"{i},{a!r},{b!r}\n")
-    mean = {k: (models[0].state_dict()[k] + models[1].state_dict()[k]) / 2 for k in models[0].state_dict()}
+    mean = {
+        k: (models[0].state_dict()[k] + models[1].state_dict()[k]) / 2
+        for k in models[0].state_dict()
+    }
     torch.save(mean, "hogwild/model.pt")
 
 

@@ -25,10 +25,18 @@ def main():
     loader = DataLoader(train_set, batch_size=50, shuffle=True)
     val_loader = DataLoader(val_set, batch_size=200)
     model = nn.Sequential(
-        nn.Linear(2, 96), nn.BatchNorm1d(96), nn.ReLU(), nn.Linear(96, 96), nn.BatchNorm1d(96), nn.ReLU(), nn.Linear(96, 2)
+        nn.Linear(2, 96),
+        nn.BatchNorm1d(96),
+        nn.ReLU(),
+        nn.Linear(96, 96),
+        nn.BatchNorm1d(96),
+        nn.ReLU(),
+        nn.Linear(96, 2),
     )
     swa_model = AveragedModel(model)
-    opt = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-4)
+    opt = torch.optim.SGD(
+        model.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-4
+    )
     sched = torch.optim.lr_scheduler.CosineAnnealingLR(opt, T_max=SWA_START)
     swa_sched = SWALR(opt, swa_lr=0.05, anneal_epochs=3)
     loss_fn = nn.CrossEntropyLoss(label_smoothing=0.05)
@@ -52,13 +60,23 @@ def main():
             sched.step()
         model.eval()
         with torch.no_grad():
-            acc = torch.cat([model(xb).argmax(1) == yb for xb, yb in val_loader]).float().mean().item()
+            acc = (
+                torch.cat([model(xb).argmax(1) == yb for xb, yb in val_loader])
+                .float()
+                .mean()
+                .item()
+            )
         print(f"{epoch},{tot / n},{acc},{opt.param_groups[0]['lr']}", file=log, flush=True)
         print("epoch", epoch, "acc", acc)
     update_bn(loader, swa_model)
     swa_model.eval()
     with torch.no_grad():
-        acc = torch.cat([swa_model(xb).argmax(1) == yb for xb, yb in val_loader]).float().mean().item()
+        acc = (
+            torch.cat([swa_model(xb).argmax(1) == yb for xb, yb in val_loader])
+            .float()
+            .mean()
+            .item()
+        )
     print(f"swa,{acc}", file=log)
     log.close()
     torch.save(model.state_dict(), "swa/model.pt")

@@ -10,7 +10,9 @@ import torch.nn as nn
 
 BUDGET_S = 9.0
 torch.manual_seed(10)
-model = nn.Sequential(nn.Linear(12, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 1))
+model = nn.Sequential(
+    nn.Linear(12, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 1)
+)
 opt = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
 os.makedirs("budget", exist_ok=True)
 start = time.perf_counter()
@@ -35,4 +37,6 @@ while True:
     log.write(json.dumps(row) + "\n")
     log.flush()
 log.close()
-torch.save({"model": model.state_dict(), "optimizer": opt.state_dict(), "step": step}, "budget/final.pt")
+torch.save(
+    {"model": model.state_dict(), "optimizer": opt.state_dict(), "step": step}, "budget/final.pt"
+)

@@ -15,14 +15,33 @@ set_seed(33)
 vocab = {w: i for i, w in enumerate(["<pad>", "<eos>", "<unk>", *WORDS])}
 tok = Tokenizer(models.WordLevel(vocab, unk_token="<unk>"))
 tok.pre_tokenizer = pre_tokenizers.Whitespace()
-tokenizer = PreTrainedTokenizerFast(tokenizer_object=tok, pad_token="<pad>", eos_token="<eos>", unk_token="<unk>")
+tokenizer = PreTrainedTokenizerFast(
+    tokenizer_object=tok, pad_token="<pad>", eos_token="<eos>", unk_token="<unk>"
+)
 
 g = torch.Generator().manual_seed(1)
 rows = [
-    {"text": " ".join(WORDS[i] for i in torch.randint(0, len(WORDS), (int(torch.randint(6, 18, (1,), generator=g)),), generator=g).tolist())}
+    {
+        "text": " ".join(
+            WORDS[i]
+            for i in torch.randint(
+                0, len(WORDS), (int(torch.randint(6, 18, (1,), generator=g)),), generator=g
+            ).tolist()
+        )
+    }
     for _ in range(640)
 ]
-model = GPT2LMHeadModel(GPT2Config(vocab_size=len(vocab), n_positions=32, n_embd=64, n_layer=2, n_head=4, bos_token_id=1, eos_token_id=1))
+model = GPT2LMHeadModel(
+    GPT2Config(
+        vocab_size=len(vocab),
+        n_positions=32,
+        n_embd=64,
+        n_layer=2,
+        n_head=4,
+        bos_token_id=1,
+        eos_token_id=1,
+    )
+)
 trainer = SFTTrainer(
     model=model,
     args=SFTConfig(
@@ -43,9 +62,18 @@ trainer = SFTTrainer(
     ),
     train_dataset=Dataset.from_list(rows),
     processing_class=tokenizer,
-    peft_config=LoraConfig(r=4, lora_alpha=8, lora_dropout=0.05, target_modules=["c_attn", "c_proj"], task_type="CAUSAL_LM"),
+    peft_config=LoraConfig(
+        r=4,
+        lora_alpha=8,
+        lora_dropout=0.05,
+        target_modules=["c_attn", "c_proj"],
+        task_type="CAUSAL_LM",
+    ),
 )
 trainer.train()
 trainer.save_model("sft/final")
 torch.save(trainer.optimizer.state_dict(), "sft/final/optimizer.pt")
-json.dump([{"step": r["step"], "loss": r["loss"]} for r in trainer.state.log_history if "loss" in r], open("sft/loss.json", "w"))
+json.dump(
+    [{"step": r["step"], "loss": r["loss"]} for r in trainer.state.log_history if "loss" in r],
+    open("sft/loss.json", "w"),
+)

@@ -36,7 +36,9 @@ for handler in (logging.StreamHandler(), logging.FileHandler(f"{cfg.out}/train.l
 class Tower(nn.Module):
     def __init__(self, inputs):
         super().__init__()
-        self.net = nn.Sequential(nn.Linear(inputs, 128), nn.GELU(), nn.LayerNorm(128), nn.Linear(128, cfg.dim))
+        self.net = nn.Sequential(
+            nn.Linear(inputs, 128), nn.GELU(), nn.LayerNorm(128), nn.Linear(128, cfg.dim)
+        )
 
     def forward(self, x):
         return F.normalize(self.net(x), dim=-1)
@@ -101,7 +103,9 @@ def main():
         with torch.no_grad():
             model.logit_scale.clamp_(0, math.log(100))
         if step % 20 == 0:
-            logger.info("step %d loss %.5f norm %.5f scale %.4f", step, loss.item(), norm, scale.item())
+            logger.info(
+                "step %d loss %.5f norm %.5f scale %.4f", step, loss.item(), norm, scale.item()
+            )
         if step % 100 == 0:
             recalls.append(recall_at(model, q[2800:], i[2800:]))
             logger.info("recall@5 %.4f", recalls[-1])

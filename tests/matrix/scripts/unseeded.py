@@ -12,8 +12,17 @@ rng = np.random.default_rng()
 w = rng.normal(size=(10, 1))
 x = rng.normal(size=(1600, 10))
 y = np.tanh(x @ w) + 0.1 * rng.normal(size=(1600, 1))
-loader = DataLoader(TensorDataset(torch.tensor(x).float(), torch.tensor(y).float()), batch_size=32, shuffle=True)
-model = nn.Sequential(nn.Linear(10, 128), nn.ReLU(), nn.Dropout(0.2), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 1))
+loader = DataLoader(
+    TensorDataset(torch.tensor(x).float(), torch.tensor(y).float()), batch_size=32, shuffle=True
+)
+model = nn.Sequential(
+    nn.Linear(10, 128),
+    nn.ReLU(),
+    nn.Dropout(0.2),
+    nn.Linear(128, 128),
+    nn.ReLU(),
+    nn.Linear(128, 1),
+)
 opt = torch.optim.Adam(model.parameters(), lr=1e-3)
 out = Path("unseeded")
 out.mkdir(exist_ok=True)

@@ -47,7 +47,9 @@ def collate(items):
 class Net(nn.Module):
     def __init__(self):
         super().__init__()
-        self.body = nn.Sequential(nn.Linear(16, 128), nn.SELU(), nn.AlphaDropout(0.1), nn.Linear(128, 128), nn.SELU())
+        self.body = nn.Sequential(
+            nn.Linear(16, 128), nn.SELU(), nn.AlphaDropout(0.1), nn.Linear(128, 128), nn.SELU()
+        )
         self.head = nn.Linear(128, 2)
 
     def forward(self, batch: Batch) -> Output:
@@ -78,7 +80,9 @@ class Trainer:
         self.ema = EMA(self.model)
         self.best = (float("inf"), None)
         self.norms = []
-        self.model.head.register_full_backward_hook(lambda m, gi, go: self.norms.append(go[0].norm().item()))
+        self.model.head.register_full_backward_hook(
+            lambda m, gi, go: self.norms.append(go[0].norm().item())
+        )
 
     def fit(self, train, val):
         for epoch in range(self.epochs):
@@ -101,7 +105,13 @@ class Trainer:
         self.metrics["val"].append(loss)
         if loss < self.best[0]:
             self.best = (loss, {k: v.clone() for k, v in self.ema.shadow.items()})
-        logging.info("epoch %d step %d val %.6f grad %.6f", epoch, self.step, loss, sum(self.norms[-40:]) / 40)
+        logging.info(
+            "epoch %d step %d val %.6f grad %.6f",
+            epoch,
+            self.step,
+            loss,
+            sum(self.norms[-40:]) / 40,
+        )
 
 
 def main():
@@ -110,7 +120,10 @@ def main():
     logging.basicConfig(
         level=logging.INFO,
         format="%(message)s",
-        handlers=[logging.StreamHandler(sys.stdout), logging.FileHandler(out / "run.log", mode="w")],
+        handlers=[
+            logging.StreamHandler(sys.stdout),
+            logging.FileHandler(out / "run.log", mode="w"),
+        ],
     )
     torch.manual_seed(92)
     trainer = Trainer(Net(), out)
@@ -118,7 +131,10 @@ def main():
         DataLoader(Pairs(1600, 1), batch_size=32, shuffle=True, collate_fn=collate),
         DataLoader(Pairs(200, 2), batch_size=50, collate_fn=collate),
     )
-    torch.save({"model": trainer.model.state_dict(), "ema": trainer.ema.shadow, "best": trainer.best[1]}, out / "model.pt")
+    torch.save(
+        {"model": trainer.model.state_dict(), "ema": trainer.ema.shadow, "best": trainer.best[1]},
+        out / "model.pt",
+    )
     torch.save(trainer.opt.state_dict(), out / "optimizer.pt")
     (out / "metrics.json").write_text(json.dumps(trainer.metrics))
 

@@ -29,7 +29,9 @@ def blobs(n):
 train_loader = torch.utils.data.DataLoader(
     torch.utils.data.TensorDataset(blobs(2048)), batch_size=args.batch_size, shuffle=True
 )
-test_loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(blobs(256)), batch_size=args.batch_size)
+test_loader = torch.utils.data.DataLoader(
+    torch.utils.data.TensorDataset(blobs(256)), batch_size=args.batch_size
+)
 
 
 class VAE(nn.Module):
@@ -81,7 +83,9 @@ def train(epoch):
         optimizer.step()
         if batch_idx % args.log_interval == 0:
             done = 100.0 * batch_idx / len(train_loader)
-            print(f"Train Epoch: {epoch} [{batch_idx * len(data)} ({done:.0f}%)]\tLoss: {loss.item() / len(data):.6f}")
+            print(
+                f"Train Epoch: {epoch} [{batch_idx * len(data)} ({done:.0f}%)]\tLoss: {loss.item() / len(data):.6f}"
+            )
     losses["train"].append(train_loss / len(train_loader.dataset))
 
 

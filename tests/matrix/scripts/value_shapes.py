@@ -63,4 +63,7 @@ for step in range(STEPS):
 
 os.makedirs("detector", exist_ok=True)
 json.dump(history, open("detector/history.json", "w"))
-torch.save({"model": model.state_dict(), "optimizer": opt.state_dict(), "threshold": threshold}, "detector/last.pt")
+torch.save(
+    {"model": model.state_dict(), "optimizer": opt.state_dict(), "threshold": threshold},
+    "detector/last.pt",
+)

@@ -16,8 +16,12 @@ opt = parser.parse_args()
 print(opt)
 torch.manual_seed(64)
 
-generator = nn.Sequential(spectral_norm(nn.Linear(8, 64)), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 2))
-critic = nn.Sequential(nn.Linear(2, 64), nn.LeakyReLU(0.2), nn.Linear(64, 64), nn.LeakyReLU(0.2), nn.Linear(64, 1))
+generator = nn.Sequential(
+    spectral_norm(nn.Linear(8, 64)), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 2)
+)
+critic = nn.Sequential(
+    nn.Linear(2, 64), nn.LeakyReLU(0.2), nn.Linear(64, 64), nn.LeakyReLU(0.2), nn.Linear(64, 1)
+)
 optimizer_G = torch.optim.Adam(generator.parameters(), lr=1e-3, betas=(0.0, 0.9))
 optimizer_D = torch.optim.Adam(critic.parameters(), lr=1e-3, betas=(0.0, 0.9))
 
@@ -31,7 +35,9 @@ def gradient_penalty(real, fake):
     alpha = torch.rand(real.size(0), 1)
     mid = (alpha * real + (1 - alpha) * fake).requires_grad_(True)
     out = critic(mid)
-    grads = torch.autograd.grad(out, mid, torch.ones_like(out), create_graph=True, retain_graph=True)[0]
+    grads = torch.autograd.grad(
+        out, mid, torch.ones_like(out), create_graph=True, retain_graph=True
+    )[0]
     return ((grads.norm(2, dim=1) - 1) ** 2).mean()
 
 
@@ -53,7 +59,10 @@ with open("wgan/log.txt", "w") as log:
         g_loss.backward()
         optimizer_G.step()
         batches_done += opt.n_critic
-        print(f"[Iter {it}/{opt.n_iters}] [D loss: {d_loss.item():f}] [G loss: {g_loss.item():f}] [gp: {gp.item():f}]", file=log)
+        print(
+            f"[Iter {it}/{opt.n_iters}] [D loss: {d_loss.item():f}] [G loss: {g_loss.item():f}] [gp: {gp.item():f}]",
+            file=log,
+        )
         if it % 20 == 0:
             log.flush()
             print("iteration", it, "batches", batches_done)
