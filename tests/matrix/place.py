@@ -67,7 +67,7 @@ class Place(World):
     def submit_row(self, row: Row) -> str:
         """Submit the script and give the job's id."""
         words = [word for key, value in PINS.items() for word in ("--env", f"{key}={value}")]
-        words += ["--snapshot-every", row.every, "--name", row.name.replace("_", "-")]
+        words += ["--name", row.name.replace("_", "-")]
         out = self.call(
             "run",
             "--detach",
@@ -108,14 +108,14 @@ class Place(World):
 
 
 class Events:
-    """A job's entries as they come, by `vaultlayer events --follow --json`."""
+    """A job's entries and its progress as they come, by `vaultlayer watch --json`."""
 
     def __init__(self, place: Place, job: str) -> None:
         self.entries: list[dict[str, Any]] = []
         self._more = threading.Condition()
         self._over = False
         self._process = subprocess.Popen(
-            [*CLI, "events", job, "--follow", "--json"],
+            [*CLI, "watch", job, "--tail", "0", "--json"],
             cwd=place.base,
             env=place.environ,
             stdout=subprocess.PIPE,

@@ -91,7 +91,7 @@ class Trial:
     # What the log says -----------------------------------------------------------------------------
 
     def _note(self, entry: dict[str, Any]) -> None:
-        facts = self._attempts.setdefault(int(entry["attempt"]), {})
+        facts = self._attempts.setdefault(int(entry.get("attempt", 0)), {})
         kind = entry["type"]
         if kind == "created":
             facts["instance"] = entry["instance"]
@@ -101,8 +101,8 @@ class Trial:
             facts["resumed_step"] = entry.get("resumed_step")
         elif kind == "stepped":
             facts["first_step"] = entry.get("step")
-        elif kind in {"lost", "exited"}:
-            facts["last_step"] = entry.get("last_step")
+        elif kind == "progress" and entry.get("step") is not None:
+            facts["last_step"] = entry["step"]
         elif kind == "checkpoint_committed":
             facts["durable_step"] = entry.get("step")
         self.result.told += [f"{kind}: {entry}"] if "diverged" in kind else []

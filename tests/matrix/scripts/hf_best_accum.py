@@ -88,4 +88,4 @@ torch.save(trainer.optimizer.state_dict(), "bert-out/best/optimizer.pt")
 with open("bert-out/metrics.jsonl", "w") as f:
     for row in trainer.state.log_history[:-1]:
         row = {k: v for k, v in row.items() if "runtime" not in k and "per_second" not in k}
-        f.write(json.dumps(row) + "\n")
+        f.write(json.dumps(row, sort_keys=True) + "\n")

@@ -51,7 +51,7 @@ def main():
         for r in trainer.state.log_history[:-1]
     ]
     with open("gpt2-patterns/history.json", "w") as f:
-        json.dump(rows, f, indent=1)
+        json.dump(rows, f, indent=1, sort_keys=True)
 
 
 if __name__ == "__main__":
