@@ -176,12 +176,14 @@ class Ghost:
 
     def files(self) -> dict[str, bytes]:
         """Give every file that the script has left, by name."""
-        found = sorted(p for p in self.work.rglob("*") if p.is_file() and "__pycache__" not in str(p))
+        found = sorted(
+            p for p in self.work.rglob("*") if p.is_file() and "__pycache__" not in str(p)
+        )
         return {str(p.relative_to(self.work)): p.read_bytes() for p in found}
 
 
 def through_deaths(ghost: Ghost, *deaths: int) -> Attempt:
-    """Run bare, hooked, and with a death at each of the steps; all must leave the same; give the last attempt."""
+    """Run bare, hooked, and with a death at each step; all must leave the same; give the last attempt."""
     bare = ghost.bare()
     assert bare.status == 0, bare.output
     wanted = ghost.files()

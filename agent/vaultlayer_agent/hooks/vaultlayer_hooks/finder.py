@@ -18,23 +18,37 @@ def _patch_torch(module):
     saves.patch_torch(module)
     channel.tell("framework", framework="torch", detail=str(getattr(module, "__version__", "")))
     if os.environ.get("VAULTLAYER_GHOST_DIR"):
-        from vaultlayer_hooks.ghost import session
+        from vaultlayer_hooks.ghost import start
 
-        session.start(module)
+        start.start(module)
 
 
-def _begin_random(module):
+def _begin_random(_module):
     if os.environ.get("VAULTLAYER_GHOST_DIR"):
         from vaultlayer_hooks.ghost import seeds
 
-        seeds.begin_python(module)
+        seeds.begin_python()
 
 
-def _begin_numpy(module):
+def _begin_numpy(_module):
     if os.environ.get("VAULTLAYER_GHOST_DIR"):
         from vaultlayer_hooks.ghost import seeds
 
-        seeds.begin_numpy(module)
+        seeds.begin_numpy()
+
+
+def _patch_uuid(module):
+    if os.environ.get("VAULTLAYER_GHOST_DIR"):
+        from vaultlayer_hooks.ghost import clock
+
+        clock.patch_uuid(module)
+
+
+def _patch_secrets(module):
+    if os.environ.get("VAULTLAYER_GHOST_DIR"):
+        from vaultlayer_hooks.ghost import clock
+
+        clock.patch_secrets(module)
 
 
 def _patch_safetensors(module):
@@ -57,6 +71,8 @@ def _seen(module):
 PATCHES = {
     "random": _begin_random,
     "numpy.random": _begin_numpy,
+    "uuid": _patch_uuid,
+    "secrets": _patch_secrets,
     "torch": _patch_torch,
     "safetensors.torch": _patch_safetensors,
     "accelerate.accelerator": _patch_accelerator,

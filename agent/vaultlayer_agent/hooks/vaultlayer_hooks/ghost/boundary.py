@@ -173,6 +173,8 @@ def reached(kind, owner, result=None):
             run.replayed_step(key)
         else:
             run.recorded_step(key)
+    except Exception as failure:
+        run.give_up("at a boundary: %s: %s" % (type(failure).__name__, failure))
     finally:
         run.result = None
         run.depth -= 1

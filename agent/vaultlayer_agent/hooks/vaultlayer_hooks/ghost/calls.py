@@ -64,10 +64,7 @@ def through(kind, original, args, kwargs):
     """
     if run.mode == REPLAY:
         which, state = specs.take_with_specs(kind)
-        if which is None:
-            result = _deep(original, args, kwargs)
-        else:
-            result = specs.ghost_of(which)
+        result = _deep(original, args, kwargs) if which is None else specs.ghost_of(which)
         if state is not None:
             set_small_state(state)
         return result

@@ -15,12 +15,17 @@ from vaultlayer_hooks.ghost.vls import CHUNK_B, tensor_memory
 SMALL_B = 1 << 20
 
 
+class Unsteady(Exception):
+    """What was taken for a constant is none."""
+
+
 class Constants:
     """The base line: what was alive when set-up ended."""
 
     def __init__(self):
         self._known = {}
         self._moving = set()
+        self._digests = {}
 
     def take(self):
         """Take the base line now."""
@@ -48,16 +53,22 @@ class Constants:
             return False
         return self.holds(tensor)
 
-    def moves(self, path):
-        """Note that a tensor changes behind the version counter's back: always save it."""
-        self._moving.add(path)
+    def check_steady(self, path, found):
+        """Compare a hash with that of the snapshot before; what has changed is never hashed again.
+
+        Raises:
+            Unsteady: it has changed without a trace in its version counter.
+        """
+        if self._digests.setdefault(path, found) != found:
+            self._moving.add(path)
+            raise Unsteady("%s changes unseen; it is saved from now on" % path)
 
     def forget(self, tensor):
         """Note that a tensor has been restored, so it is not what set-up made."""
         self._known.pop(id(tensor), None)
 
 
-def digest(storage, breathe=lambda size_b: None):
+def digest(storage, breathe=lambda _: None):
     """Give the hash of a storage's bytes, wherever it lies."""
     torch = run.torch
     whole = torch.empty(0, dtype=torch.uint8, device=storage.device)

@@ -1,7 +1,7 @@
 """Values that leave tensor land: recorded as they are, and given from the log in a replay."""
 
 import functools
-import sys
+import importlib
 from _thread import get_ident
 
 from vaultlayer_hooks.ghost import log
@@ -79,16 +79,10 @@ def unpack(value):
     if value[0] == "list":
         return _copied(value[1])
     if value[0] == "array":
-        import numpy
-
+        numpy = importlib.import_module("numpy")
         return numpy.frombuffer(value[3], dtype=value[1]).reshape(value[2]).copy()
     return run.diverge("an array of objects cannot be replayed")
 
 
 def _copied(value):
     return [_copied(x) for x in value] if type(value) is list else value
-
-
-def numpy_loaded():
-    """Whether the script has NumPy."""
-    return "numpy" in sys.modules

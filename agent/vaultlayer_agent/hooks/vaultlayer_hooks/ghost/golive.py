@@ -145,7 +145,7 @@ class _Tensors:
                     self._done.add(id(tensor))
 
     def _check_covered(self):
-        """Every tensor that the replay's script can reach must be restored, or be a gradient to be cleared."""
+        """Every tensor that the script can reach must be restored, or be a gradient to be cleared."""
         relied = {id(p.grad) for _, o in boundary.optimizers() for p in boundary.parameters_of(o)}
         for tensor, paths in self._walk.tensors.values():
             if id(tensor) in self._done or tensor.device.type == "meta":
@@ -239,7 +239,7 @@ def _set_values(walk, recorded):
     for path, value in recorded.items():
         entry = walk.values.get(path)
         if entry is None:
-            if not _is_loose(path, None):
+            if not _is_loose(path):
                 raise Diverged("a value is gone in the replay: %s = %.80r" % (path, value))
             continue
         now, owner, parent, key = entry
@@ -251,7 +251,7 @@ def _set_values(walk, recorded):
             _set_value(path, value, parent, key)
 
 
-def _is_loose(path, entry):
+def _is_loose(path):
     """Whether a value may be missing: inside libraries nothing is promised."""
     return path.startswith(("module", "optimizer", "loader", "hidden:"))
 
@@ -283,7 +283,7 @@ def _set_streams(walk, recorded):
             if owner == USER:
                 raise Diverged("a random stream is gone in the replay: %s" % path)
             continue
-        stream, now_owner = by_path[path]
+        stream, _ = by_path[path]
         torch_like = state is not None and state[0] == "torch"
         if owner == USER and not torch_like and rng.stream_state(stream) != state:
             raise Diverged("a random stream has been drawn from otherwise: %s" % path)

@@ -1,4 +1,4 @@
-"""Every live tensor that the walk did not reach: found through the collector, named, or a reason to refuse."""
+"""Every live tensor that the walk did not reach: found, and named or a reason to refuse."""
 
 import gc
 import itertools

@@ -82,7 +82,7 @@ def _iter(module, original):
 
 
 def _begin_state(loader):
-    """Give all that the iterator's data may depend on: random streams, and the plain attributes of its parts."""
+    """Give what the iterator's data depends on: random streams, and plain attributes of its parts."""
     owned = tuple(rng.stream_state(stream) for stream in _own_streams(loader))
     return (small_state(), rng.torch_state(), owned, _attributes(loader))
 
@@ -113,26 +113,27 @@ def _own_streams(loader):
     """Find the private streams that a loader's parts hold, in a fixed order."""
     found = []
     seen = set()
-
-    def search(value, depth):
-        if id(value) in seen or depth > STREAM_DEPTH_MOST:
-            return
-        seen.add(id(value))
-        if rng.is_stream(value):
-            found.append(value)
-        elif isinstance(value, (list, tuple)) and len(value) < ITEMS_MOST:
-            for item in value:
-                search(item, depth + 1)
-        elif isinstance(value, dict) and len(value) < ITEMS_MOST:
-            for item in value.values():
-                search(item, depth + 1)
-        elif hasattr(value, "__dict__") and not _is_opaque(value):
-            for item in list(vars(value).values()):
-                search(item, depth + 1)
-
     for name in ("dataset", "sampler", "batch_sampler", "generator", "collate_fn"):
-        search(getattr(loader, name, None), 0)
+        _search(getattr(loader, name, None), 0, seen, found)
     return found
+
+
+def _search(value, depth, seen, found):
+    if id(value) in seen or depth > STREAM_DEPTH_MOST:
+        return
+    seen.add(id(value))
+    if rng.is_stream(value):
+        found.append(value)
+        return
+    inside = ()
+    if isinstance(value, (list, tuple)) and len(value) < ITEMS_MOST:
+        inside = value
+    elif isinstance(value, dict) and len(value) < ITEMS_MOST:
+        inside = value.values()
+    elif hasattr(value, "__dict__") and not _is_opaque(value):
+        inside = list(vars(value).values())
+    for item in inside:
+        _search(item, depth + 1, seen, found)
 
 
 def _is_opaque(value):

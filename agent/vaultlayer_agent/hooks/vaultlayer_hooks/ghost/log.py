@@ -12,7 +12,7 @@ import struct
 import time
 import zlib
 
-from vaultlayer_hooks.ghost.state import Refused, run
+from vaultlayer_hooks.ghost.state import OFF, Refused, run
 
 MAGIC = b"VLGLOG1\n"
 FRAME = struct.Struct("<II")
@@ -135,8 +135,14 @@ class Writer:
 
 def note(kind, value=None):
     """Record an event; after a replay it is compared with what the dead run recorded there."""
+    if run.mode == OFF:
+        return
     event = (kind, value)
-    run.writer.append(event)
+    try:
+        run.writer.append(event)
+    except (OSError, ValueError) as failure:
+        run.give_up("the log cannot be written: %s" % failure)
+        return
     if run.tail is not None:
         run.tail.check(event)
 
@@ -160,4 +166,3 @@ def take(kind):
 def peek():
     """Give the kind of the next recorded event, or None at the end."""
     return run.events[run.cursor][0] if run.cursor < run.end else None
-

@@ -36,7 +36,7 @@ class Proof:
                 self.void = "a graph cannot be watched"
         shot.graph = []
 
-    def _used(self, *grads):
+    def _used(self, *_grads):
         if self._shot is not None and self.void is None:
             self.void = "a backward pass went through a graph that was older than the boundary"
             boundary.ban(self._shot.key)

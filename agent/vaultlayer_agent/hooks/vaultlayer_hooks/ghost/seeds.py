@@ -13,12 +13,12 @@ _began = {}
 _recorded = {}
 
 
-def begin_python(module):
+def begin_python():
     """The script has imported `random`."""
     _begin("random", rng.python_state, rng.set_python_state)
 
 
-def begin_numpy(module):
+def begin_numpy():
     """The script has imported `numpy.random`."""
     _begin("numpy", rng.numpy_state, rng.set_numpy_state)
 
@@ -46,8 +46,8 @@ def _read(directory):
                 _recorded.update(dict(value[0]) if kind == "start" else {})
         except Exception:
             pass
-        for name, state in run.seeds:
-            _recorded.setdefault(name, state)
+    for name, state in run.seeds:
+        _recorded.setdefault(name, state)
     return _recorded
 
 

@@ -1,7 +1,5 @@
 """Begins a recording or a replay at `import torch`, and decides at every boundary what is done there."""
 
-import atexit
-import hashlib
 import os
 import sys
 import time
@@ -9,22 +7,12 @@ import time
 from vaultlayer_hooks import channel
 from vaultlayer_hooks.ghost import (
     boundary,
-    calls,
-    escapes,
     golive,
-    loaders,
     log,
-    optimizers,
-    proof,
     pulse,
-    rng,
-    seeds,
-    shapes,
     snapshot,
     vls,
 )
-from vaultlayer_hooks.ghost.constants import Constants
-from vaultlayer_hooks.ghost.files import Files
 from vaultlayer_hooks.ghost.state import (
     DIVERGED_STATUS,
     OFF,
@@ -32,7 +20,6 @@ from vaultlayer_hooks.ghost.state import (
     REPLAY,
     Diverged,
     Refused,
-    process_name,
     run,
 )
 from vaultlayer_hooks.ghost.tail import Tail
@@ -48,6 +35,9 @@ class Session:
     def __init__(self, directory, every):
         self.directory = directory
         self.every_steps, self.every_s = parse_every(every)
+        if os.environ.get("RANK") is not None:
+            # Clocks differ between ranks, and all must take the same step.
+            self.every_s = 0.0
         self.number = 0
         self.shot = None
         self.due_at_step = None
@@ -66,6 +56,8 @@ class Session:
             run.depth += 1
             try:
                 run.constants.take()
+            except Exception as failure:
+                run.give_up("set-up cannot be looked at: %s" % type(failure).__name__)
             finally:
                 run.depth -= 1
 
@@ -130,6 +122,7 @@ class Session:
         self.number += 1
         shot = snapshot.Shot(self.number, key)
         meta = {"number": str(self.number)}
+        run.files.flush()
         channel.ask("snapshot_begin", framework="ghost", step=run.steps, meta=meta)
         try:
             snapshot.take(shot, sys._getframe(2), run.result)
@@ -164,8 +157,6 @@ class Session:
         self.shot = None
         run.writer.flush()
         reason = run.proof.end() or shot.failure
-        for path in shot.unsteady:
-            run.constants.moves(path)
         path = os.path.join(self.directory, vls.snapshot_name(shot.number))
         if reason:
             _unlink(path)
@@ -201,7 +192,7 @@ class Session:
         index = self.reader.index
         self.reader.close()
         self.number = index["number"]
-        run.segments_b = list(index["segments"]) + [self.closed_b]
+        run.segments_b = [*index["segments"], self.closed_b]
         run.writer = log.Writer(self.directory, self.number, index["events"])
         for number in range(self.number + 1, self.number + 10):
             _unlink(os.path.join(self.directory, vls.snapshot_name(number)))
@@ -270,32 +261,6 @@ class Session:
     closed_b = 0
 
 
-class Mute:
-    """Keeps a replay's output to itself."""
-
-    def __init__(self):
-        sys.stdout.flush()
-        sys.stderr.flush()
-        self._kept = [os.dup(1), os.dup(2)]
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, 1)
-        os.dup2(null, 2)
-        os.close(null)
-
-    def off(self):
-        """Let output through again."""
-        if self._kept:
-            for stream in (sys.stdout, sys.stderr):
-                try:
-                    stream.flush()
-                except Exception:
-                    pass
-            for fd, kept in zip((1, 2), self._kept):
-                os.dup2(kept, fd)
-                os.close(kept)
-            self._kept = []
-
-
 def parse_every(text):
     """Give `(steps, seconds)` of `200steps` or `30s`; 0 for what is not given."""
     text = text.strip()
@@ -306,136 +271,8 @@ def parse_every(text):
     return 0, 0.0
 
 
-def fingerprint(torch):
-    """Give what must be the same for a replay to make sense."""
-    script = getattr(sys.modules.get("__main__"), "__file__", None) or ""
-    try:
-        with open(script, "rb") as file:
-            content = hashlib.sha256(file.read()).hexdigest()
-    except OSError:
-        content = ""
-    numpy = sys.modules.get("numpy")
-    device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "cpu"
-    return {
-        "script": content,
-        "argv": hashlib.sha256("\0".join(sys.argv).encode()).hexdigest(),
-        "python": sys.version.split()[0],
-        "torch": str(torch.__version__),
-        "numpy": str(getattr(numpy, "__version__", "")),
-        "world": os.environ.get("WORLD_SIZE", "1"),
-        "device": device,
-    }
-
-
 def _unlink(path):
     try:
         os.unlink(path)
     except OSError:
         pass
-
-
-def start(torch):
-    """Begin, right after the script has imported torch."""
-    top = os.environ.get("VAULTLAYER_GHOST_DIR")
-    name = process_name() if top else None
-    if name is None or run.mode != OFF or run.torch is not None:
-        return
-    directory = os.path.join(top, name)
-    os.makedirs(directory, exist_ok=True)
-    session = Session(directory, os.environ.get("VAULTLAYER_GHOST_EVERY", ""))
-    run.torch = torch
-    run.directory = directory
-    run.begin = session.begin
-    run.recorded_step = session.recorded_step
-    run.replayed_step = session.replayed_step
-    run.diverge = session.diverge
-    run.give_up = session.give_up
-    run.constants = Constants()
-    run.files = Files()
-    run.proof = proof.Proof()
-    run.pulse = pulse.Pulse()
-    run.on_gpu = torch.cuda.is_available()
-    run.fingerprint = fingerprint(torch)
-    import torch.amp
-    import torch.nn.utils.clip_grad
-    import torch.optim.lr_scheduler
-    import torch.utils.data.dataloader
-
-    escapes.patch(torch)
-    shapes.patch(torch)
-    calls.patch(torch)
-    optimizers.patch(torch)
-    loaders.patch(torch)
-    if os.environ.get("VAULTLAYER_GHOST_MODE") == "replay":
-        _start_replay(session)
-    else:
-        run.writer = log.Writer(directory, 0, 0)
-        log.note("start", (seeds.began(), rng.torch_state()))
-        run.mode = RECORD
-        channel.tell("ghost", framework="ghost", detail="recording")
-    atexit.register(session.end)
-    os.register_at_fork(after_in_child=_fall_silent)
-
-
-def _fall_silent():
-    run.mode = OFF
-
-
-def _start_replay(session):
-    try:
-        _load(session)
-    except Refused as reason:
-        session.diverge("refused: %s" % reason)
-    _, torch_state = log.take("start")
-    rng.set_torch_state(torch_state)
-    step = session.reader.index["step"]
-    channel.tell("replay", framework="ghost", step=step, detail="to step %d" % step)
-    session.mute = Mute()
-    run.mode = REPLAY
-    _wrap_excepthook(session)
-
-
-def _load(session):
-    number = os.environ.get("VAULTLAYER_GHOST_SNAPSHOT") or newest(session.directory)
-    if not number:
-        raise Refused("there is no snapshot")
-    reader = vls.Reader(os.path.join(session.directory, vls.snapshot_name(int(number))))
-    index = reader.index
-    for name, value in run.fingerprint.items():
-        if index["fingerprint"].get(name) != value:
-            old = index["fingerprint"].get(name)
-            raise Refused("%s is not what it was: %s, and was %s" % (name, value, old))
-    for segment in range(index["number"]):
-        run.events += log.read_segment(session.directory, segment, closed=True)
-    if len(run.events) != index["events"]:
-        raise Refused("the log does not belong to the snapshot")
-    run.seeds = [value for kind, value in run.events if kind == "seed"]
-    run.events = [event for event in run.events if event[0] not in UNORDERED]
-    run.end = len(run.events)
-    session.tail_events = log.read_segment(session.directory, index["number"], closed=False)
-    session.reader = reader
-
-
-def newest(directory):
-    """Give the highest number of a snapshot in a directory, or 0."""
-    numbers = [0]
-    for name in os.listdir(directory):
-        if name.startswith("snap-") and name.endswith(".vls"):
-            numbers.append(int(name[5:-4]))
-    return max(numbers)
-
-
-def _wrap_excepthook(session):
-    original = sys.excepthook
-
-    def excepthook(kind, value, trace):
-        if run.mode == REPLAY:
-            run.failed = True
-            reason = "the script raised %s in the replay: %s" % (kind.__name__, value)
-            session.mute.off()
-            original(kind, value, trace)
-            session.diverge(reason)
-        original(kind, value, trace)
-
-    sys.excepthook = excepthook
-

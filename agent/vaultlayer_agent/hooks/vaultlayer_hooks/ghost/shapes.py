@@ -21,9 +21,9 @@ METHODS = (
 ).split()
 IN_PLACE = ("bernoulli_", "normal_", "exponential_", "geometric_", "cauchy_", "log_normal_")
 LINALG = (
-    "cholesky cholesky_ex cond det eig eigh eigvals eigvalsh inv inv_ex ldl_factor lstsq lu lu_factor lu_solve"
-    " matrix_exp matrix_norm matrix_power matrix_rank norm pinv qr slogdet solve solve_ex solve_triangular svd"
-    " svdvals tensorinv tensorsolve vector_norm"
+    "cholesky cholesky_ex cond det eig eigh eigvals eigvalsh inv inv_ex ldl_factor lstsq lu lu_factor"
+    " lu_solve matrix_exp matrix_norm matrix_power matrix_rank norm pinv qr slogdet solve solve_ex"
+    " solve_triangular svd svdvals tensorinv tensorsolve vector_norm"
 ).split()
 LOSSES = (
     "one_hot cross_entropy nll_loss binary_cross_entropy binary_cross_entropy_with_logits ctc_loss"

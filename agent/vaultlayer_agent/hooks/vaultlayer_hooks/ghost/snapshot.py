@@ -36,7 +36,6 @@ class Shot:
         self.done = _thread.allocate_lock()
         self.failure = None
         self.written = False
-        self.unsteady = []
         self.graph = []
         self.relied = []
 
@@ -60,7 +59,7 @@ class Look:
 
 
 def own_tensors():
-    """Give the ids of tensors that are not the script's: ours, and what loaders' iterators will fetch again."""
+    """Give the ids of tensors that are ours, or that loaders' iterators will fetch again."""
     ids = {id(t) for t in specs.ghost_tensors()}
     ids.update(run.pulse.own())
     ids.update(loaders.held_ids())
@@ -172,9 +171,9 @@ class _Gather:
                 continue
             if tensor.layout is not run.torch.strided or tensor.is_quantized:
                 raise Void("a tensor of layout %s at %s" % (tensor.layout, paths[0]))
-            if type(tensor) not in (run.torch.Tensor, run.torch.nn.Parameter):
-                if _is_wrapper(tensor):
-                    raise Void("a tensor of type %s at %s" % (type(tensor).__name__, paths[0]))
+            plain = type(tensor) in (run.torch.Tensor, run.torch.nn.Parameter)
+            if not plain and _is_wrapper(tensor):
+                raise Void("a tensor of type %s at %s" % (type(tensor).__name__, paths[0]))
             if tensor.device.type != "meta":
                 self._add(tensor, paths)
 
@@ -249,7 +248,9 @@ def _write(shot, directory, pid):
             return
         breathe = _Breather()
         for number, storage in enumerate(shot.constants):
-            shot.index["constants"][number]["digest"] = digest(storage, breathe)
+            entry = shot.index["constants"][number]
+            entry["digest"] = digest(storage, breathe)
+            run.constants.check_steady(entry["path"], entry["digest"])
         path = os.path.join(directory, vls.snapshot_name(shot.number))
         memories = [memory for memory, _ in shot.copies]
         shot.size_b = vls.write(path, shot.index, shot.state, memories, breathe)
@@ -266,6 +267,3 @@ class _Breather:
 
     def __call__(self, size_b):
         time.sleep(size_b / WRITE_B_S)
-
-
-__all__ = ["Look", "Shot", "Void", "look", "take", "write_in_background"]

@@ -98,10 +98,16 @@ def _rich(value, kind, depth):
 def _pickled(value, kind):
     """Small library values (dtypes, devices, enumerations, numbers and arrays of NumPy) as they are."""
     root = kind.__module__.split(".")[0]
-    if root in ("torch", "numpy", "enum", "datetime", "decimal", "fractions", "pathlib") or isinstance(
-        value, _enum()
-    ):
-        if isinstance(value, run.torch.Tensor) or isinstance(value, run.torch.nn.Module):
+    if root in (
+        "torch",
+        "numpy",
+        "enum",
+        "datetime",
+        "decimal",
+        "fractions",
+        "pathlib",
+    ) or isinstance(value, _enum()):
+        if isinstance(value, (run.torch.Tensor, run.torch.nn.Module)):
             raise Unknown(kind)
         try:
             data = pickle.dumps(value, 4)

@@ -23,7 +23,8 @@ class Refused(Exception):
 class Run:
     """The state of the recording or replay of this process.
 
-    `depth`: how many patched calls are open; only at 0 are calls the script's own. `steps`: boundaries passed.
+    `depth`: how many patched calls are open; only at 0 are calls the script's own. `steps`: boundaries
+    passed.
     `started`: whether anything has been recorded that a replay would not compute for real; all before is
     set-up, which a replay executes. `events`: the recorded log (replay), `cursor` the next one to take.
     """

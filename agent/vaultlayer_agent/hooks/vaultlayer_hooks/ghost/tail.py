@@ -1,6 +1,7 @@
 """What the dead run recorded after the snapshot, against what this run computes now."""
 
 import marshal
+import math
 
 from vaultlayer_hooks.ghost.state import run
 
@@ -33,7 +34,9 @@ class Tail:
         if _same(wanted, event):
             self.equal += 1
         elif not (run.on_gpu and _close(wanted, event)):
-            run.diverge("event %d after going live: %.80r, and was %.80r" % (self._at, event, wanted))
+            run.diverge(
+                "event %d after going live: %.80r, and was %.80r" % (self._at, event, wanted)
+            )
         if self._at == len(self._events):
             self._finish()
 
@@ -55,5 +58,9 @@ def _near(a, b):
     if isinstance(a, (tuple, list)) and type(a) is type(b):
         return len(a) == len(b) and all(_near(x, y) for x, y in zip(a, b))
     if type(a) is float and type(b) is float:
-        return a == b or abs(a - b) <= TOLERANCE * max(abs(a), abs(b)) or (a != a and b != b)
+        return (
+            a == b
+            or abs(a - b) <= TOLERANCE * max(abs(a), abs(b))
+            or (math.isnan(a) and math.isnan(b))
+        )
     return a == b

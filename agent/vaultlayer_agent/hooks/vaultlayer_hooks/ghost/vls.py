@@ -42,7 +42,7 @@ def tensor_memory(tensor):
     return memoryview((ctypes.c_char * size_b).from_address(tensor.data_ptr())).cast("B")
 
 
-def write(path, index, state, storages, breathe=lambda size_b: None):
+def write(path, index, state, storages, breathe=lambda _: None):
     """Write a snapshot whole or not at all; give its size in bytes.
 
     Args:
@@ -110,7 +110,7 @@ class Reader:
         """
         self._path = path
         try:
-            self._file = open(path, "rb")
+            self._file = open(path, "rb")  # noqa: SIM115  closed by `close`
             size_b = os.fstat(self._file.fileno()).st_size
         except OSError as error:
             raise Refused("snapshot %s cannot be read" % os.path.basename(path)) from error

@@ -7,11 +7,11 @@ iterators of the standard library. Record and replay walk isomorphic graphs, so 
 
 import collections
 import functools
+import marshal
 import sys
 import types
-from gc import get_referents
-import marshal
 import zlib
+from gc import get_referents
 
 from vaultlayer_hooks.ghost import boundary, loaders, rng
 from vaultlayer_hooks.ghost.state import HOOKS_DIR, is_user_file, is_user_module, run

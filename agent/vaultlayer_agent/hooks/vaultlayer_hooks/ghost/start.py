@@ -1,0 +1,174 @@
+"""Begins a recording or a replay, right after the script has imported torch."""
+
+import atexit
+import hashlib
+import os
+import sys
+
+from vaultlayer_hooks import channel
+from vaultlayer_hooks.ghost import (
+    calls,
+    clock,
+    escapes,
+    loaders,
+    log,
+    optimizers,
+    proof,
+    pulse,
+    ranks,
+    rng,
+    seeds,
+    shapes,
+    vls,
+)
+from vaultlayer_hooks.ghost.constants import Constants
+from vaultlayer_hooks.ghost.files import Files
+from vaultlayer_hooks.ghost.mute import Mute
+from vaultlayer_hooks.ghost.session import Session
+from vaultlayer_hooks.ghost.state import OFF, RECORD, REPLAY, Refused, process_name, run
+
+UNORDERED = pulse.KINDS | {"seed"}
+LAUNCHERS = frozenset(("torchrun", "accelerate", "deepspeed"))
+
+
+def fingerprint(torch):
+    """Give what must be the same for a replay to make sense."""
+    script = getattr(sys.modules.get("__main__"), "__file__", None) or ""
+    try:
+        with open(script, "rb") as file:
+            content = hashlib.sha256(file.read()).hexdigest()
+    except OSError:
+        content = ""
+    numpy = sys.modules.get("numpy")
+    device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "cpu"
+    return {
+        "script": content,
+        "argv": hashlib.sha256("\0".join(sys.argv).encode()).hexdigest(),
+        "python": sys.version.split()[0],
+        "torch": str(torch.__version__),
+        "numpy": str(getattr(numpy, "__version__", "")),
+        "world": os.environ.get("WORLD_SIZE", "1"),
+        "device": device,
+    }
+
+
+def is_launcher():
+    """Whether this process only starts others that train."""
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    module = getattr(spec, "name", None) or ""
+    words = module.startswith(("torch.distributed.", "accelerate.", "deepspeed."))
+    return words or os.path.basename(sys.argv[0]) in LAUNCHERS
+
+
+def start(torch):
+    """Begin."""
+    top = os.environ.get("VAULTLAYER_GHOST_DIR")
+    name = process_name() if top and not is_launcher() else None
+    if name is None or run.mode != OFF or run.torch is not None:
+        return
+    directory = os.path.join(top, name)
+    os.makedirs(directory, exist_ok=True)
+    session = Session(directory, os.environ.get("VAULTLAYER_GHOST_EVERY", ""))
+    run.torch = torch
+    run.directory = directory
+    run.begin = session.begin
+    run.recorded_step = session.recorded_step
+    run.replayed_step = session.replayed_step
+    run.diverge = session.diverge
+    run.give_up = session.give_up
+    run.constants = Constants()
+    run.files = Files()
+    run.proof = proof.Proof()
+    run.pulse = pulse.Pulse()
+    run.on_gpu = torch.cuda.is_available()
+    run.fingerprint = fingerprint(torch)
+    import torch.amp
+    import torch.nn.utils.clip_grad
+    import torch.optim.lr_scheduler
+    import torch.utils.data.dataloader
+
+    escapes.patch(torch)
+    shapes.patch(torch)
+    calls.patch(torch)
+    optimizers.patch(torch)
+    loaders.patch(torch)
+    ranks.patch(torch)
+    clock.patch()
+    if os.environ.get("VAULTLAYER_GHOST_MODE") == "replay":
+        _start_replay(session)
+    else:
+        run.writer = log.Writer(directory, 0, 0)
+        run.mode = RECORD
+        log.note("start", (seeds.began(), rng.torch_state()))
+        channel.tell("ghost", framework="ghost", detail="recording")
+    atexit.register(session.end)
+    os.register_at_fork(after_in_child=_fall_silent)
+
+
+def _fall_silent():
+    run.mode = OFF
+
+
+def _start_replay(session):
+    try:
+        _load(session)
+    except Refused as reason:
+        session.diverge("refused: %s" % reason)
+    _, torch_state = log.take("start")
+    rng.set_torch_state(torch_state)
+    step = session.reader.index["step"]
+    channel.tell("replay", framework="ghost", step=step, detail="to step %d" % step)
+    run.files.begin_replay()
+    session.mute = Mute()
+    run.mode = REPLAY
+    _wrap_excepthook(session)
+
+
+def _load(session):
+    number = os.environ.get("VAULTLAYER_GHOST_SNAPSHOT") or newest(session.directory)
+    if not number:
+        raise Refused("there is no snapshot")
+    reader = vls.Reader(os.path.join(session.directory, vls.snapshot_name(int(number))))
+    index = reader.index
+    for name, value in run.fingerprint.items():
+        if index["fingerprint"].get(name) != value:
+            old = index["fingerprint"].get(name)
+            raise Refused("%s is not what it was: %s, and was %s" % (name, value, old))
+    for segment in range(index["number"]):
+        run.events += log.read_segment(session.directory, segment, closed=True)
+    if len(run.events) != index["events"]:
+        raise Refused("the log does not belong to the snapshot")
+    run.seeds = [value for kind, value in run.events if kind == "seed"]
+    run.events = [event for event in run.events if event[0] not in UNORDERED]
+    run.end = len(run.events)
+    session.tail_events = log.read_segment(session.directory, index["number"], closed=False)
+    session.reader = reader
+
+
+def newest(directory):
+    """Give the highest number of a snapshot that this process and every other rank has, or 0."""
+    top, name = os.path.split(directory)
+    every = [directory]
+    if name.startswith("rank"):
+        every = [os.path.join(top, n) for n in os.listdir(top) if n.startswith("rank")]
+    return max(set.intersection(*[_numbers(each) for each in every]) or {0})
+
+
+def _numbers(directory):
+    names = [n for n in os.listdir(directory) if n.startswith("snap-") and n.endswith(".vls")]
+    return {int(name[5:-4]) for name in names}
+
+
+def _wrap_excepthook(session):
+    original = sys.excepthook
+
+    def excepthook(kind, value, trace):
+        if run.mode == REPLAY:
+            run.failed = True
+            reason = "the script raised %s in the replay: %s" % (kind.__name__, value)
+            session.mute.off()
+            original(kind, value, trace)
+            session.diverge(reason)
+        original(kind, value, trace)
+
+    sys.excepthook = excepthook
