@@ -67,7 +67,7 @@ class Place(World):
     def submit_row(self, row: Row) -> str:
         """Submit the script and give the job's id."""
         words = [word for key, value in PINS.items() for word in ("--env", f"{key}={value}")]
-        words += ["--name", row.name.replace("_", "-")]
+        words += ["--snapshot-every", row.every, "--name", row.name.replace("_", "-")]
         out = self.call(
             "run",
             "--detach",
