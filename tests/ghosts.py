@@ -4,6 +4,7 @@ Each attempt gets a fresh working directory at the same path with the launch-tim
 had written at a snapshot comes back as the image of its number.
 """
 
+import importlib
 import json
 import os
 import shutil
@@ -17,7 +18,15 @@ from typing import Any
 
 from vaultlayer_agent.capture import hook_path
 
-LIMIT_S = 150
+LIMIT_S = 300
+SCRIPTS = Path(__file__).parent / "ghost" / "scripts"
+
+
+def hook_module(name: str) -> Any:
+    """Import a module of the hooks as a script's interpreter would."""
+    if str(hook_path()) not in sys.path:
+        sys.path.append(str(hook_path()))
+    return importlib.import_module(f"vaultlayer_hooks.ghost.{name}")
 
 
 @dataclass

@@ -9,6 +9,7 @@ import gc
 import hashlib
 import weakref
 
+from vaultlayer_hooks.ghost.live import of_kind
 from vaultlayer_hooks.ghost.state import run
 from vaultlayer_hooks.ghost.vls import CHUNK_B, tensor_memory
 
@@ -30,8 +31,8 @@ class Constants:
     def take(self):
         """Take the base line now."""
         tensor = run.torch.Tensor
-        for value in gc.get_objects():
-            if isinstance(value, tensor) and not value.requires_grad:
+        for value in of_kind(gc.get_objects(), tensor):
+            if not value.requires_grad:
                 try:
                     self._known[id(value)] = (weakref.ref(value), value._version)
                 except (TypeError, RuntimeError):

@@ -11,6 +11,7 @@ import os
 import shutil
 import stat
 
+from vaultlayer_hooks.ghost.live import of_kind
 from vaultlayer_hooks.ghost.state import Diverged
 
 WRITERS = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom, io.FileIO)
@@ -43,8 +44,8 @@ class Files:
     def _writing(self):
         found = []
         inner = set()
-        for value in gc.get_objects():
-            if isinstance(value, WRITERS) and not value.closed:
+        for value in of_kind(gc.get_objects(), WRITERS):
+            if not value.closed:
                 name = self._name_of(value)
                 if name is not None:
                     value.flush()

@@ -67,7 +67,7 @@ def _give_form(state, wanted):
         del state[name]
     for name, described in wanted.items():
         if name not in state or _spec_or_none(state[name]) != described:
-            state[name] = specs.ghost(described)
+            state[specs.interned(name)] = specs.ghost(described)
 
 
 def _spec_or_none(value):

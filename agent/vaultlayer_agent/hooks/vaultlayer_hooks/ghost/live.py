@@ -43,8 +43,8 @@ def unreached(walk, ours):
     if not missing:
         return []
     roots = {}
-    for value in everything:
-        if isinstance(value, HIDDEN) and id(value) not in walk.seen:
+    for value in of_kind(everything, HIDDEN):
+        if id(value) not in walk.seen:
             name = _name(value)
             if name is not None:
                 roots.setdefault(name, []).append(value)
@@ -61,12 +61,17 @@ def unreached(walk, ours):
 
 def _missing(everything, tensor, walk, ours):
     found = []
-    for value in everything:
-        if isinstance(value, tensor):
-            known = id(value) in walk.tensors or id(value) in ours
-            if not known and not run.constants.holds(value):
-                found.append(value)
+    for value in of_kind(everything, tensor):
+        known = id(value) in walk.tensors or id(value) in ours
+        if not known and not run.constants.holds(value):
+            found.append(value)
     return found
+
+
+def of_kind(everything, kinds):
+    """Give the instances of a class or classes; asks each type once, for there are half a million objects."""
+    wanted = {kind for kind in set(map(type, everything)) if issubclass(kind, kinds)}
+    return [value for value in everything if type(value) in wanted]
 
 
 def _name(value):

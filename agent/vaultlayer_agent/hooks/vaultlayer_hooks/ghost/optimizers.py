@@ -164,7 +164,7 @@ def _give_state(self, which):
     for index, name, described in specs.described(which)[1]:
         state = self.state[params[index]]
         if name not in state:
-            state[name] = specs.ghost(described)
+            state[specs.interned(name)] = specs.ghost(described)
 
 
 def _scaler_step(original):

@@ -114,7 +114,7 @@ def take(shot, frame, result):
         run.files.open_files(),
     )
     shot.events = run.writer.count
-    shot.state_b = sum(len(m) for m, _ in gather.memories)
+    shot.state_b = sum(m.numel() for m in gather.memories)
     shot.copies = gather.memories
     shot.stall_ms = (time.perf_counter() - began) * 1e3
 
@@ -204,7 +204,7 @@ class _Gather:
             self._shot.constants.append(storage)
             return -len(self.constants)
         copied = copy_out(storage)
-        self.memories.append((vls.tensor_memory(copied), copied))
+        self.memories.append(copied)
         return len(self.memories) - 1
 
 
@@ -252,7 +252,7 @@ def _write(shot, directory, pid):
             entry["digest"] = digest(storage, breathe)
             run.constants.check_steady(entry["path"], entry["digest"])
         path = os.path.join(directory, vls.snapshot_name(shot.number))
-        memories = [memory for memory, _ in shot.copies]
+        memories = [vls.tensor_memory(copied) for copied in shot.copies]
         shot.size_b = vls.write(path, shot.index, shot.state, memories, breathe)
         shot.written = True
     except Exception as failure:

@@ -179,8 +179,13 @@ def ghost(described):
     if kind == "t":
         return tuple([ghost(x) for x in described[1]])
     if kind == "d":
-        return {key: ghost(value) for key, value in described[1]}
+        return {interned(key): ghost(value) for key, value in described[1]}
     return _ghost_rich(kind, described)
+
+
+def interned(key):
+    """Give the string that source code of this name gives: pickle writes one object once, equal ones twice."""
+    return sys.intern(key) if type(key) is str else key
 
 
 def _ghost_rich(kind, described):
@@ -191,7 +196,7 @@ def _ghost_rich(kind, described):
     cls = _class(described[1])
     if kind == "n":
         return cls(*[ghost(x) for x in described[2]])
-    made = {key: ghost(value) for key, value in described[2]}
+    made = {interned(key): ghost(value) for key, value in described[2]}
     if kind == "c":
         value = object.__new__(cls)
         for name, field in made.items():

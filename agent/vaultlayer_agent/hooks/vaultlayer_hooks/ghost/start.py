@@ -2,6 +2,7 @@
 
 import atexit
 import hashlib
+import importlib
 import os
 import sys
 
@@ -28,6 +29,7 @@ from vaultlayer_hooks.ghost.session import Session
 from vaultlayer_hooks.ghost.state import OFF, RECORD, REPLAY, Refused, process_name, run
 
 UNORDERED = pulse.KINDS | {"seed"}
+NEEDED = ("torch.amp", "torch.nn.utils", "torch.optim.lr_scheduler", "torch.utils.data.dataloader")
 LAUNCHERS = frozenset(("torchrun", "accelerate", "deepspeed"))
 
 
@@ -82,10 +84,8 @@ def start(torch):
     run.pulse = pulse.Pulse()
     run.on_gpu = torch.cuda.is_available()
     run.fingerprint = fingerprint(torch)
-    import torch.amp
-    import torch.nn.utils.clip_grad
-    import torch.optim.lr_scheduler
-    import torch.utils.data.dataloader
+    for name in NEEDED:
+        importlib.import_module(name)
 
     escapes.patch(torch)
     shapes.patch(torch)

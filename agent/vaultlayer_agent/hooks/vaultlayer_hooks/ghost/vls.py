@@ -39,7 +39,7 @@ def tensor_memory(tensor):
     size_b = tensor.numel() * tensor.element_size()
     if not size_b:
         return memoryview(b"")
-    return memoryview((ctypes.c_char * size_b).from_address(tensor.data_ptr())).cast("B")
+    return memoryview((ctypes.c_ubyte * size_b).from_address(tensor.data_ptr())).cast("B")
 
 
 def write(path, index, state, storages, breathe=lambda _: None):
@@ -108,28 +108,38 @@ class Reader:
         Raises:
             Refused: missing, cut short, damaged, or of another format.
         """
-        self._path = path
+        self._name = os.path.basename(path)
         try:
             self._file = open(path, "rb")  # noqa: SIM115  closed by `close`
-            size_b = os.fstat(self._file.fileno()).st_size
         except OSError as error:
-            raise Refused("snapshot %s cannot be read" % os.path.basename(path)) from error
+            raise Refused("snapshot %s cannot be read" % self._name) from error
+        try:
+            self._read_index()
+        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+            self.close()
+            raise Refused("snapshot %s cannot be read" % self._name) from error
+        except Refused:
+            self.close()
+            raise
+
+    def _read_index(self):
+        size_b = os.fstat(self._file.fileno()).st_size
         head = self._file.read(HEAD.size)
         if len(head) < HEAD.size or head[:8] != MAGIC:
-            raise Refused("%s is no snapshot" % os.path.basename(path))
+            raise Refused("%s is no snapshot" % self._name)
         _, length, crc = HEAD.unpack(head)
         if length > size_b:
-            raise Refused("snapshot %s is cut short" % os.path.basename(path))
+            raise Refused("snapshot %s is cut short" % self._name)
         self._file.seek(aligned(HEAD.size))
         text = self._file.read(length)
         if zlib.crc32(text) != crc:
-            raise Refused("the index of snapshot %s is damaged" % os.path.basename(path))
+            raise Refused("the index of snapshot %s is damaged" % self._name)
         self.index = json.loads(text)
         if self.index["format"] != FORMAT:
             raise Refused("snapshot format %r is not known" % self.index["format"])
         last = self.index["state"]
         if size_b < last["offset"] + last["size"]:
-            raise Refused("snapshot %s is cut short" % os.path.basename(path))
+            raise Refused("snapshot %s is cut short" % self._name)
         self.state = marshal.loads(self._read(last))
 
     def storage(self, number, into):
@@ -141,17 +151,17 @@ class Reader:
         while at < len(into):
             got = self._file.readinto(into[at : at + CHUNK_B])
             if not got:
-                raise Refused("snapshot %s is cut short" % os.path.basename(self._path))
+                raise Refused("snapshot %s is cut short" % self._name)
             crc = zlib.crc32(into[at : at + got], crc)
             at += got
         if crc != entry["crc32"]:
-            raise Refused("snapshot %s is damaged" % os.path.basename(self._path))
+            raise Refused("snapshot %s is damaged" % self._name)
 
     def _read(self, entry):
         self._file.seek(entry["offset"])
         data = self._file.read(entry["size"])
         if zlib.crc32(data) != entry["crc32"]:
-            raise Refused("snapshot %s is damaged" % os.path.basename(self._path))
+            raise Refused("snapshot %s is damaged" % self._name)
         return data
 
     def close(self):
