@@ -56,6 +56,8 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     budget: Budget = Budget()
     exclusive: bool = False
     strict: bool = False
+    snapshot_every: str = ""
+    """How often a ghost snapshot is taken: `300s`, `200steps`, `off`, or "" for the agent to choose."""
 
 
 class Event(

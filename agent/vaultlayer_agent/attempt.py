@@ -7,9 +7,11 @@ import anyio.to_thread
 import msgspec
 
 from vaultlayer import sealing
+from vaultlayer.checkpoint.manifest import Manifest
 from vaultlayer.checkpoint.parallel import task_group
 from vaultlayer.driver import BootPayload
-from vaultlayer.errors import VaultLayerError
+from vaultlayer.errors import CheckpointError, VaultLayerError
+from vaultlayer.every import parse_every
 from vaultlayer.logging import get_logger
 from vaultlayer.messages import (
     Brief,
@@ -29,8 +31,10 @@ from vaultlayer_agent.bucket import Bucket
 from vaultlayer_agent.capture import Capture
 from vaultlayer_agent.course import Course, Secrets
 from vaultlayer_agent.layout import Layout
-from vaultlayer_agent.prepare import Preparation, Restored
+from vaultlayer_agent.prepare import Preparation, Restored, holds_checkpoint
+from vaultlayer_agent.reports import Reports
 from vaultlayer_agent.surroundings import Surroundings
+from vaultlayer_agent.way import REPLAYS_MOST, Choice, Kind, Way, next_way
 
 FLUSH_S = 120.0
 """How long the end waits for the broker to store the last output while it answers everything else."""
@@ -61,6 +65,7 @@ class Attempt:
         self._layout: Layout
         self._preparation: Preparation
         self._course: Course | None = None
+        self._reports = Reports(around.link, around.output)
 
     # Before the script ----------------------------------------------------------------------------
 
@@ -109,31 +114,88 @@ class Attempt:
             begun_s = self._around.clock_s()
             await anyio.to_thread.run_sync(self._make_room, order.head is None)
             code = await self._preparation.place_code(self._brief.spec.code)
-            restored = await self._preparation.place_checkpoint(order.head)
-            restore_s = self._around.clock_s() - begun_s
-            capture = Capture(
-                places=self._layout.places,
-                code=code,
-                staging=self._layout.staging,
-                resume_args=bool(self._brief.spec.resume_args),
-            )
-            for name in await anyio.to_thread.run_sync(capture.set_aside):
-                self._output.say(f"{name} is not complete and was set aside")
-            self._around.tracker.resumed_step = restored.ref.step if restored.ref else None
-            self._output.say(_beginning(self._boot.attempt, restored, restore_s))
-            self._course = Course(
-                self._around,
-                brief=self._brief,
-                secrets=self._secrets,
-                layout=self._layout,
-                bucket=self._bucket,
-                capture=capture,
-                restored=restored,
-                known=self._preparation.known,
-                restore_s=restore_s,
-            )
+            restored = await self._preparation.place_checkpoint(order.head, self._choice)
+            await self._set_course(code, restored, self._around.clock_s() - begun_s)
             return hp.Placed()
         return None
+
+    @property
+    def _choice(self) -> Choice:
+        spec = self._brief.spec
+        is_off = parse_every(spec.snapshot_every).is_off
+        return Choice(ghost=spec.hooks and not is_off, resume_args=bool(spec.resume_args))
+
+    async def _set_course(
+        self, code: Manifest | None, restored: Restored, restore_s: float
+    ) -> None:
+        if restored.way.kind is Kind.ZERO and not self._choice.ghost:
+            restored = msgspec.structs.replace(restored, way=Way(records=False))
+        capture = Capture(
+            places=self._layout.places,
+            code=code,
+            staging=self._layout.staging,
+            resume_args=bool(self._brief.spec.resume_args),
+        )
+        for name in await anyio.to_thread.run_sync(capture.set_aside):
+            self._output.say(f"{name} is not complete and was set aside")
+        self._around.tracker.resumed_step = restored.step
+        self._output.say(_beginning(self._boot.attempt, restored, restore_s))
+        self._course = Course(
+            self._around,
+            brief=self._brief,
+            secrets=self._secrets,
+            layout=self._layout,
+            bucket=self._bucket,
+            capture=capture,
+            restored=restored,
+            known=self._preparation.known,
+            restore_s=restore_s,
+            reports=self._reports,
+            earlier=self._course,
+        )
+
+    async def run(self) -> hp.Happening:
+        """See the script through; a replay that fails is followed by the next way, and never by silence."""
+        replays = 0
+        self._around.spawn(self._reports.run)
+        while True:
+            happening = await self.course.run()
+            fall = self.course.fall
+            if not fall:
+                return happening
+            replays += 1
+            await self._fall(fall, replays)
+
+    async def _fall(self, why: str, replays: int) -> None:
+        """Start anew in this attempt: the tree as it was at the launch, and the next way down."""
+        failed = self.course
+        await failed.end_commits()
+        await anyio.to_thread.run_sync(failed.close)
+        begun_s = self._around.clock_s()
+        restored, code = await self._place_next(failed.restored, replays)
+        await self._set_course(code, restored, self._around.clock_s() - begun_s)
+        self.course.fell(why)
+
+    async def _place_next(self, failed: Restored, replays: int) -> tuple[Restored, Manifest | None]:
+        head, manifest, source = failed.head, failed.manifest, failed.source
+        assert head is not None, "only what was saved is replayed"
+        assert manifest is not None, "and its manifest was read"
+        assert source is not None, "and so was the manifest of what was replayed"
+        way = next_way(failed.way, replays, source.meta, head, is_native=holds_checkpoint(manifest))
+        while True:
+            await anyio.to_thread.run_sync(self._layout.clear)
+            code = await self._preparation.place_code(self._brief.spec.code)
+            try:
+                return await self._preparation.place_way(way, head, manifest), code
+            except CheckpointError as error:
+                if way.kind is Kind.ZERO:
+                    raise
+                self._output.say(f"that cannot be restored either: {error.what}")
+                way = (
+                    Way()
+                    if way.kind is Kind.NATIVE
+                    else next_way(way, REPLAYS_MOST, {}, head, is_native=holds_checkpoint(manifest))
+                )
 
     def _make_room(self, from_zero: bool) -> None:
         first = self._brief.first or from_zero
@@ -211,10 +273,11 @@ class Attempt:
 
 def _beginning(number: int, restored: Restored, restore_s: float) -> str:
     if restored.ref is None:
-        return f"attempt {number} starts from zero" if number > 1 else f"attempt {number} starts"
-    ref = restored.ref
-    step = "" if ref.step is None else f" of step {ref.step}"
+        again = number > 1 or restored.head is not None
+        return f"attempt {number} starts from zero" if again else f"attempt {number} starts"
+    step = "" if restored.step is None else f" of step {restored.step}"
+    how = ", by replay" if restored.way.kind is Kind.REPLAY else ""
     return (
-        f"attempt {number} goes on from checkpoint {ref.manifest[:12]}{step}, "
+        f"attempt {number} goes on from checkpoint {restored.ref.manifest[:12]}{step}{how}, "
         f"restored in {restore_s:.1f} s"
     )

@@ -22,11 +22,13 @@ from vaultlayer.errors import (
     VaultLayerError,
 )
 from vaultlayer.logging import get_logger
-from vaultlayer.messages import CommitRequest, Done
+from vaultlayer.messages import CheckpointRef, CommitRequest, Done
 from vaultlayer_agent.bucket import Bucket
 from vaultlayer_agent.capture import Cut
+from vaultlayer_agent.capture.snapshots import FRAMEWORK
 from vaultlayer_agent.link import COMMIT_TIMEOUT_S, Link
 from vaultlayer_agent.waiting import Backoff
+from vaultlayer_agent.way import spell_ref
 
 PASSED_OVER_TRIES = 2
 """After so many unanswered tries a newer cut is preferred."""
@@ -39,6 +41,16 @@ class Committed(msgspec.Struct, frozen=True, kw_only=True):
     step: int | None
     size_b: int
     new_b: int
+    framework: str = ""
+    manifest: str = ""
+    key: str = ""
+    upload_s: float = 0.0
+    """How long the upload took that succeeded."""
+
+    @property
+    def ref(self) -> CheckpointRef:
+        """Where it lies."""
+        return CheckpointRef(manifest=self.manifest, key=self.key, step=self.step)
 
 
 class CutSource(Protocol):
@@ -107,6 +119,7 @@ class Committer:
         may_commit: whether the lease is held now.
         committed: told of each new checkpoint.
         say: speaks in the job's output.
+        after_seq: the newest number that this attempt has used before.
     """
 
     def __init__(
@@ -123,6 +136,7 @@ class Committer:
         may_commit: Callable[[], bool],
         committed: Callable[[Committed], None],
         say: Callable[[str], None],
+        after_seq: int = 0,
     ) -> None:
         self._link = link
         self._bucket = bucket
@@ -135,7 +149,10 @@ class Committer:
         self._may_commit = may_commit
         self._committed = committed
         self._say = say
-        self._seq = 0
+        self.seq = after_seq
+        """Of the newest cut that was taken in hand."""
+        self.ghost: CheckpointRef | None = None
+        """The newest ghost checkpoint that holds; those after it tell where it lies."""
         self._over = anyio.Event()
         self.box = CutBox(source)
 
@@ -161,18 +178,18 @@ class Committer:
                 return False
             return await self._commit(cut, uploaded)
         except SourceChangedError as error:
-            get_logger().info("checkpoint_void", seq=self._seq, why=error.what)
+            get_logger().info("checkpoint_void", seq=self.seq, why=error.what)
         except VaultLayerError as error:
             get_logger().warning(
-                "checkpoint_refused", seq=self._seq, code=error.code, why=error.what
+                "checkpoint_refused", seq=self.seq, code=error.code, why=error.what
             )
             self._say(f"a checkpoint could not be saved: {error.what} ({error.code})")
         return False
 
     async def upload(self, cut: Cut) -> Uploaded | None:
         """Upload until the bucket has everything; None when a newer cut came meanwhile."""
-        self._seq += 1
-        seq = self._seq
+        self.seq += 1
+        seq = self.seq
         backoff = Backoff()
         while True:
             try:
@@ -186,7 +203,7 @@ class Committer:
                     seq=seq,
                     parent=self._parent,
                     step=cut.step,
-                    meta={"framework": cut.framework, **cut.meta, **self._meta},
+                    meta=self._meta_of(cut),
                     known=self._known,
                 )
             except StoreDeniedError as error:
@@ -198,6 +215,10 @@ class Committer:
             if self._is_passed_over(cut, backoff):
                 return None
             await backoff.wait()
+
+    def _meta_of(self, cut: Cut) -> dict[str, str]:
+        before = spell_ref(self.ghost) if self.ghost is not None else {}
+        return {"framework": cut.framework, **cut.meta, **before, **self._meta}
 
     async def _commit(self, cut: Cut, uploaded: Uploaded) -> bool:
         seq = uploaded.content.seq
@@ -230,16 +251,27 @@ class Committer:
                         raise
                     get_logger().info("commit_put_off", seq=seq, code=error.code)
                 else:
-                    self._parent = uploaded.content
-                    self._committed(
-                        Committed(
-                            seq=seq, step=cut.step, size_b=uploaded.size_b, new_b=uploaded.new_b
-                        )
-                    )
+                    self._has_committed(cut, uploaded)
                     return True
             if self._is_passed_over(cut, backoff):
                 return False
             await backoff.wait()
+
+    def _has_committed(self, cut: Cut, uploaded: Uploaded) -> None:
+        self._parent = uploaded.content
+        committed = Committed(
+            seq=uploaded.content.seq,
+            step=cut.step,
+            size_b=uploaded.size_b,
+            new_b=uploaded.new_b,
+            framework=cut.framework,
+            manifest=uploaded.manifest,
+            key=uploaded.key,
+            upload_s=uploaded.seconds,
+        )
+        if cut.framework == FRAMEWORK:
+            self.ghost = committed.ref
+        self._committed(committed)
 
     def _is_old_news(self, cut: Cut, uploaded: Uploaded) -> bool:
         """Nothing changed since the newest checkpoint, as after a restore: only the end says it again."""

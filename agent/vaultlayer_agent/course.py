@@ -4,35 +4,42 @@ import os
 import shutil
 
 import anyio
+import anyio.to_thread
 import msgspec
 
 from vaultlayer.checkpoint.parallel import task_group
 from vaultlayer.checkpoint.source import KnownFiles
 from vaultlayer.errors import CommandError, VaultLayerError
+from vaultlayer.every import parse_every
 from vaultlayer.ids import Attempt, JobId, instance_name
 from vaultlayer.logging import get_logger
-from vaultlayer.messages import Brief, Done, StartedReport, SteppedReport, TierReport
+from vaultlayer.messages import Brief
 from vaultlayer_agent import effects as ef
 from vaultlayer_agent import environment as en
+from vaultlayer_agent import ghost as gh
 from vaultlayer_agent import happenings as hp
 from vaultlayer_agent.bucket import Bucket
 from vaultlayer_agent.capture import Capture, HookEvent, hook_path
+from vaultlayer_agent.capture.snapshots import FRAMEWORK, Snapshots
 from vaultlayer_agent.commits import Committed, Committer
+from vaultlayer_agent.ghost import Phase
 from vaultlayer_agent.layout import Layout
-from vaultlayer_agent.prepare import Restored
+from vaultlayer_agent.pace import Pace
+from vaultlayer_agent.prepare import Restored, fallen_tier
 from vaultlayer_agent.process import Ending
+from vaultlayer_agent.recorder import Recorder
+from vaultlayer_agent.reports import Reports
 from vaultlayer_agent.running import Command, Running
 from vaultlayer_agent.surroundings import Surroundings
+from vaultlayer_agent.way import Kind
 
-REPORTS_MAX = 100
 FINAL_TRIES = 3
 """How often the last checkpoint is taken anew when it cannot be saved as it was taken."""
 
 COLLECT_AGAIN_S = 10.0
+PARTING_WORDS_S = 0.5
 TIER_WAIT_S = 60.0
 """A script that has saved nothing so long after its first step is told what that means."""
-
-Report = StartedReport | SteppedReport | TierReport
 
 
 class Secrets(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,25 +69,36 @@ class Course:
         restored: Restored,
         known: KnownFiles,
         restore_s: float,
+        reports: Reports,
+        earlier: "Course | None" = None,
     ) -> None:
         self._around = around
+        self.restored = restored
         self._brief = brief
         self._secrets = secrets
         self._layout = layout
         self._capture = capture
-        self._restored = restored
         self._restore_s = restore_s
-        self._tier = ""
         self._pins = self._choose_pins()
-        self._outbox, self._inbox = anyio.create_memory_object_stream[tuple[str, Report]](
-            REPORTS_MAX
-        )
+        self._reports = reports
         self._running = Running(
             output=around.output,
             tracker=around.tracker,
             capture=capture,
             clock_s=around.clock_s,
             heard=self._heard,
+        )
+        replays = restored.way.kind is Kind.REPLAY
+        self._recorder = Recorder(
+            gh.begin(records=restored.way.records, replays=replays),
+            Pace(every=parse_every(brief.spec.snapshot_every)),
+            snapshots=Snapshots(layout.ghost, layout.base, capture),
+            capture=capture,
+            hooks=self._running.hooks,
+            output=around.output,
+            reports=reports,
+            clock_s=around.clock_s,
+            fell=lambda: around.spawn(self._kill_soon),
         )
         self._committer = Committer(
             link=around.link,
@@ -94,15 +112,17 @@ class Course:
             may_commit=around.may_commit,
             committed=self._committed,
             say=around.output.say,
+            after_seq=earlier._committer.seq if earlier else 0,
         )
+        self._committer.ghost = restored.ref if replays else None
         self._over = anyio.Event()
-        self._tiers = 0
+        self._is_stopped = False
         self.ending: Ending | None = None
         self.is_saved = True
         """Whether all that the script left could be saved."""
 
     def _choose_pins(self) -> en.Pins:
-        manifest = self._restored.manifest
+        manifest = self.restored.manifest
         kept = en.pins_of(manifest.meta) if manifest is not None else None
         threads = en.choose_threads(self._brief.spec.command, en.cores_here())
         return kept or en.Pins(threads=threads)
@@ -115,14 +135,15 @@ class Course:
             command = self._command()
         except CommandError as error:
             return hp.PrepareFailed(exit_code=error.exit_status, detail=str(error))
-        self._around.spawn(self._send_reports)
         self._around.spawn(self._committer.run)
         async with task_group() as group:
             group.start_soon(self._collect)
             group.start_soon(self._note_first_step)
             group.start_soon(self._note_tier)
+            group.start_soon(self._recorder.ask)
             self.ending = await self._running.run(command, self._started)
             group.cancel_scope.cancel()
+        self._recorder.ended(self.ending, stopped=self._is_stopped)
         self._over.set()
         return hp.ScriptEnded()
 
@@ -141,10 +162,11 @@ class Course:
         }
         if resume is not None:
             forced["VAULTLAYER_RESUME_CHECKPOINT"] = str(resume.path)
-        if self._restored.ref is not None:
+        if self.restored.ref is not None and self.restored.way.kind is not Kind.REPLAY:
             forced["VAULTLAYER_RESUME"] = "1"
         if spec.hooks:
             forced["VAULTLAYER_EVENTS"] = str(self._running.events_path)
+            forced |= self._ghost_environment()
         else:
             forced["VAULTLAYER_HOOKS"] = "off"
         env = en.script_environment(
@@ -158,39 +180,34 @@ class Course:
         mark = f"{boot.job}-{boot.attempt}-{boot.incarnation}"
         return Command(words=words, cwd=layout.work, env=env, mark=mark)
 
+    def _ghost_environment(self) -> dict[str, str]:
+        way = self.restored.way
+        every = self._recorder.pace.every
+        if not way.records:
+            return {}
+        return en.ghost_environment(
+            ghost=self._layout.ghost,
+            work=self._layout.work,
+            image=self._layout.image if way.kind is Kind.REPLAY else None,
+            number=way.number,
+            every=every.words if every.steps else "",
+        )
+
     def _resume(self) -> en.Resume | None:
         """Find what a script may go on from: only what was restored, never what it made meanwhile."""
-        if self._restored.ref is None:
+        if self.restored.ref is None or self.restored.way.kind is Kind.REPLAY:
             return None
         latest = self._capture.latest()
         if not latest:
             return None
-        return en.Resume(path=self._layout.work / latest, step=self._restored.ref.step)
+        return en.Resume(path=self._layout.work / latest, step=self.restored.step)
 
     def _started(self) -> None:
-        ref = self._restored.ref
         self._around.tell(hp.ScriptStarted())
-        self._report(
-            "started",
-            StartedReport(
-                cmd_id=self._around.link.cmd_id("started"),
-                incarnation=self._around.link.incarnation,
-                resumed_from=ref.manifest if ref else "",
-                resumed_step=ref.step if ref else None,
-                restore_s=round(self._restore_s, 3),
-            ),
-        )
+        self._reports.started(self.restored.ref, self.restored.step, self._restore_s)
 
     async def _note_first_step(self) -> None:
-        step = await self._around.tracker.wait_first_step()
-        self._report(
-            "stepped",
-            SteppedReport(
-                cmd_id=self._around.link.cmd_id("stepped"),
-                incarnation=self._around.link.incarnation,
-                step=step,
-            ),
-        )
+        self._reports.stepped(await self._around.tracker.wait_first_step())
 
     # Checkpoints ----------------------------------------------------------------------------------
 
@@ -198,41 +215,48 @@ class Course:
         while True:
             try:
                 async for cut in self._capture.cuts():
-                    self._found_tier(cut.tier, cut.detail)
+                    self._reports.found_tier(cut.tier, cut.detail)
                     self._committer.box.put(cut)
             except (OSError, VaultLayerError) as error:
                 get_logger().error("capture_failed", why=str(error))
                 self._around.output.say(f"checkpoints cannot be taken just now: {error}")
             await anyio.sleep(COLLECT_AGAIN_S)
 
-    def _heard(self, event: HookEvent) -> None:
+    async def _heard(self, event: HookEvent) -> None:
+        await self._recorder.heard(event)
+        if event.kind == "ghost_off":
+            self._committer.ghost = None
         if event.kind == "train":
-            self._found_tier(*self._capture.tier())
+            self._reports.found_tier(*self._capture.tier())
+
+    @property
+    def fall(self) -> str:
+        """Why the replay failed, so that the script must be started in another way; "" when it did not."""
+        ghost = self._recorder.ghost
+        return ghost.reason if ghost.phase is Phase.FALLEN and not self._is_stopped else ""
+
+    def fell(self, why: str) -> None:
+        """Tell, loudly, that the way before this one failed, and what it means."""
+        tier, detail = fallen_tier(self.restored)
+        self._around.output.say(f"FALLING BACK after a replay that diverged ({why}): {detail}")
+        self._reports.found_tier(tier, f"a replay diverged ({why}): {detail}", again=True)
+
+    async def _kill_soon(self) -> None:
+        """End what is left of a run that has failed, after it had time to say why."""
+        await anyio.sleep(PARTING_WORDS_S)
+        if not self._over.is_set():
+            await anyio.to_thread.run_sync(self.kill)
 
     async def _note_tier(self) -> None:
         """Tell the tier of a script that has not saved anything a while after its first step."""
         await self._around.tracker.wait_first_step()
         await anyio.sleep(TIER_WAIT_S)
-        if not self._tier:
-            self._found_tier(*self._capture.tier())
-
-    def _found_tier(self, tier: str, detail: str) -> None:
-        if not tier or tier == self._tier:
-            return
-        self._tier = tier
-        self._tiers += 1
-        self._around.output.say(f"tier {tier}: {detail}")
-        self._report(
-            "tier",
-            TierReport(
-                cmd_id=self._around.link.cmd_id("tier", self._tiers),
-                incarnation=self._around.link.incarnation,
-                tier=tier,
-                detail=detail,
-            ),
-        )
+        if not self._reports.tier:
+            self._reports.found_tier(*self._capture.tier())
 
     def _committed(self, committed: Committed) -> None:
+        if committed.framework == FRAMEWORK:
+            self._recorder.uploaded(committed.upload_s)
         step = "" if committed.step is None else f" of step {committed.step}"
         self._around.output.say(
             f"checkpoint {committed.seq}{step} is safe: "
@@ -242,16 +266,29 @@ class Course:
     async def finalise(self) -> hp.Happening:
         """Commit what the script left, however long that takes."""
         await self._committer.close()
+        if self._is_unproved:
+            return hp.Finalised()
         for _ in range(FINAL_TRIES):
             if await self._save_final():
                 return hp.Finalised()
         self.is_saved = False
         return hp.Finalised()
 
+    @property
+    def _is_unproved(self) -> bool:
+        """What lies on the disk is a replay's, or came after one that was not compared to the end."""
+        ghost = self._recorder.ghost
+        ended_live = ghost.phase is Phase.LIVE and not self._is_stopped
+        return ghost.is_unproved and not ended_live
+
+    async def end_commits(self) -> None:
+        """Take no more cuts, and wait for the one in hand; for a run that is started in another way."""
+        await self._committer.close()
+
     async def _save_final(self) -> bool:
         try:
             cut = await self._capture.final()
-            self._found_tier(cut.tier, cut.detail)
+            self._reports.found_tier(cut.tier, cut.detail)
             try:
                 return not cut.files or await self._committer.save(cut)
             finally:
@@ -264,10 +301,13 @@ class Course:
     async def salvage(self, limit_s: float) -> hp.Happening:
         """Stop the script and upload what it left, in time; nobody is there to commit it."""
         with anyio.move_on_after(limit_s):
+            self._is_stopped = True
             if self._running.script is not None:
                 await self._running.script.stop(ef.STOP_GRACE_S)
                 await self._over.wait()
             await self._committer.close()
+            if self._is_unproved:
+                return hp.Salvaged()
             try:
                 await self._committer.upload(await self._capture.final())
             except (OSError, VaultLayerError) as error:
@@ -287,6 +327,7 @@ class Course:
 
     async def stop(self, grace_s: float) -> None:
         """End the script gently; its end is then told by `run`."""
+        self._is_stopped = True
         if self._running.script is not None:
             await self._running.script.stop(grace_s)
 
@@ -308,19 +349,3 @@ class Course:
         """Kill what runs and give back what is held; after all tasks."""
         self._running.close()
         shutil.rmtree(self._layout.staging, ignore_errors=True)
-
-    # Reports --------------------------------------------------------------------------------------
-
-    def _report(self, verb: str, report: Report) -> None:
-        try:
-            self._outbox.send_nowait((verb, report))
-        except anyio.WouldBlock:
-            get_logger().warning("report_dropped", verb=verb)
-
-    async def _send_reports(self) -> None:
-        """Send reports one after another, each until it is answered."""
-        async for verb, report in self._inbox:
-            try:
-                await self._around.link.ask(verb, report, Done)
-            except VaultLayerError as error:
-                get_logger().warning("report_refused", verb=verb, code=error.code, why=error.what)

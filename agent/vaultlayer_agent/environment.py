@@ -115,6 +115,31 @@ def script_environment(
     return env
 
 
+def ghost_environment(
+    *, ghost: Path, work: Path, image: Path | None, number: int, every: str
+) -> dict[str, str]:
+    """Give what the ghost hooks are told.
+
+    Args:
+        ghost: where they keep their log and snapshots.
+        work: the working directory.
+        image: the job's files as they were at the snapshot; None to record, a directory to replay.
+        number: the snapshot that is replayed to; 0: the newest.
+        every: `30s`, `200steps` or "" when the agent asks for each one.
+    """
+    told = {
+        "VAULTLAYER_GHOST_DIR": str(ghost),
+        "VAULTLAYER_GHOST_MODE": "record" if image is None else "replay",
+        "VAULTLAYER_GHOST_EVERY": every,
+        "VAULTLAYER_WORK_DIR": str(work),
+    }
+    if image is not None:
+        told["VAULTLAYER_GHOST_IMAGE"] = str(image)
+        if number:
+            told["VAULTLAYER_GHOST_SNAPSHOT"] = str(number)
+    return told
+
+
 _YIELDING = ("VAULTLAYER_CHECKPOINT_DIR",)
 """Ours only while the user has not set it."""
 

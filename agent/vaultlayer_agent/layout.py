@@ -1,5 +1,6 @@
 """Where an attempt's files stand on this machine, and how room is made for them."""
 
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -34,10 +35,46 @@ class Layout:
     @property
     def staging(self) -> Path:
         """Where hard links to complete checkpoints wait: beside the working directory if it must be."""
+        return self._near("staging")
+
+    @property
+    def ghost(self) -> Path:
+        """Where the hooks keep the ghost's log and snapshots."""
+        return self._near("ghost")
+
+    @property
+    def image(self) -> Path:
+        """Where the files of a snapshot's moment wait until a replay has come to it."""
+        return self._near("image")
+
+    @property
+    def base(self) -> Path:
+        """A copy of the files that lie beside the code when a recorded run begins."""
+        return self._near("base")
+
+    def _near(self, name: str) -> Path:
+        """Give a directory of ours on the working directory's file system, so that links to it work."""
         existing = next(path for path in (self.work, *self.work.parents) if path.exists())
         if existing.stat().st_dev == self.state.stat().st_dev:
-            return self.state / "staging"
-        return self.work.with_name(f".{self.work.name}.vaultlayer-staging")
+            return self.state / name
+        return self.work.with_name(f".{self.work.name}.vaultlayer-{name}")
+
+    def clear(self) -> None:
+        """Empty the working directory and our own beside it, for another start in this attempt.
+
+        An output directory outside the working directory is left as it is.
+        """
+        for path in (self.work, self.ghost, self.image, self.base):
+            _make(path)
+            try:
+                for child in path.iterdir():
+                    if child.is_dir() and not child.is_symlink():
+                        shutil.rmtree(child)
+                    else:
+                        child.unlink()
+            except OSError as error:
+                why = error.strerror or str(error)
+                raise DiskError(f"cannot empty {path}", why=why) from error
 
     def make_room(self, attempt: int, *, first: bool) -> list[Path]:
         """Move aside what an earlier attempt left in the way; give where it went.
@@ -56,6 +93,22 @@ class Layout:
 def is_within(path: Path, parent: Path) -> bool:
     """Whether `path` is `parent` or below it, dots resolved."""
     return path.resolve().is_relative_to(parent.resolve())
+
+
+def copy_below(source: Path, target: Path) -> None:
+    """Copy a tree of ours into a place, over what is there, with modes, times and links as they are."""
+    if source.is_dir():
+        shutil.copytree(source, target, symlinks=True, dirs_exist_ok=True)
+
+
+def copy_entry(source: Path, target: Path, name: str) -> None:
+    """Copy one file, link or directory (without what it holds) from below one place to below another."""
+    path, to = source / name, target / name
+    to.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir() and not path.is_symlink():
+        to.mkdir(exist_ok=True)
+    else:
+        shutil.copy2(path, to, follow_symlinks=False)
 
 
 def _aside(path: Path, attempt: int) -> list[Path]:

@@ -9,19 +9,23 @@ from pathlib import Path
 from typing import TypeVar
 
 import anyio
+import anyio.to_thread
 import msgspec
 
 from vaultlayer.checkpoint.cache import FileCache
 from vaultlayer.checkpoint.manifest import Manifest, manifest_key
+from vaultlayer.checkpoint.names import unspell
 from vaultlayer.checkpoint.restore import fetch_manifest, prefetch, restore
 from vaultlayer.checkpoint.source import KnownFiles
 from vaultlayer.errors import CheckpointError, StoreDeniedError, StoreUnreachableError
 from vaultlayer.logging import get_logger
 from vaultlayer.messages import CheckpointRef, RejectReply, RejectReport
 from vaultlayer_agent.bucket import Bucket
-from vaultlayer_agent.layout import Layout
+from vaultlayer_agent.capture.snapshots import BASE, ROOT
+from vaultlayer_agent.layout import Layout, copy_below, copy_entry
 from vaultlayer_agent.link import Link
 from vaultlayer_agent.waiting import Backoff
+from vaultlayer_agent.way import Choice, Kind, Way, choose_way, number_in
 
 T = TypeVar("T")
 
@@ -29,13 +33,29 @@ DAMAGE_TRIES = 3
 """How often a checkpoint must be found damaged or missing before it is rejected for ever."""
 
 DAMAGE_PAUSE_S = 1.0
+SAVED = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".keras", ".h5", ".distcp", ".metadata")
 
 
 class Restored(msgspec.Struct, frozen=True, kw_only=True):
-    """What stands in place now; no `ref`: the job starts from zero."""
+    """What stands in place now; no `ref`: the job starts from zero.
 
-    ref: CheckpointRef | None = None
+    `manifest` is that of `head`, the newest checkpoint; `source` that of the one which the way goes on from.
+    """
+
+    way: Way = Way()
+    head: CheckpointRef | None = None
     manifest: Manifest | None = None
+    source: Manifest | None = None
+
+    @property
+    def ref(self) -> CheckpointRef | None:
+        """The checkpoint that the script goes on from."""
+        return self.way.source
+
+    @property
+    def step(self) -> int | None:
+        """Its step."""
+        return self.source.step if self.source is not None else None
 
 
 class Preparation:
@@ -90,32 +110,83 @@ class Preparation:
         )
         return manifest
 
-    async def place_checkpoint(self, head: CheckpointRef | None) -> Restored:
+    async def place_checkpoint(self, head: CheckpointRef | None, choice: Choice) -> Restored:
         """Put the newest whole checkpoint into place, going back along the chain over damaged ones."""
         while head is not None:
             try:
-                manifest = await self._whole(head)
+                manifest = await self._undamaged(head, lambda ref=head: self._read(ref))
+                way = choose_way(head, manifest.meta, choice)
+                if way.source == head:
+                    return await self.place_way(way, head, manifest)
             except CheckpointError as error:
                 head = await self._reject(head, error)
             else:
-                return Restored(ref=head, manifest=manifest)
+                return await self._place_before(way, head, manifest, choice)
         return Restored()
 
-    async def _whole(self, head: CheckpointRef) -> Manifest:
-        """Restore, and believe in damage only when it is found again and again, without the cache."""
+    async def _place_before(
+        self, way: Way, head: CheckpointRef, manifest: Manifest, choice: Choice
+    ) -> Restored:
+        """Put the ghost checkpoint before the newest one into place; if it is gone, the newest itself."""
+        try:
+            return await self.place_way(way, head, manifest)
+        except CheckpointError as error:
+            self._say(f"NO REPLAY: the ghost's last checkpoint cannot be restored: {error.what}")
+            without = msgspec.structs.replace(choice, ghost=False)
+            return await self.place_way(choose_way(head, manifest.meta, without), head, manifest)
+
+    async def place_way(
+        self, way: Way, head: CheckpointRef | None, manifest: Manifest | None
+    ) -> Restored:
+        """Put the files of one way into place; what a replay will need as well.
+
+        Raises:
+            CheckpointError: what it goes on from is gone or damaged.
+        """
+        if way.source is None:
+            return Restored(way=way, head=head, manifest=manifest)
+        source = await self._undamaged(way.source, lambda ref=way.source: self._put(way, ref))
+        if way.kind is Kind.REPLAY:
+            number = way.number or number_in(source.meta)
+            way = msgspec.structs.replace(way, number=number)
+        return Restored(way=way, head=head, manifest=manifest, source=source)
+
+    async def _undamaged(
+        self, ref: CheckpointRef, act: Callable[[], Awaitable[Manifest]]
+    ) -> Manifest:
+        """Act, and believe in damage only when it is found again and again, without the cache."""
         for tries in range(1, DAMAGE_TRIES + 1):
             try:
-                manifest = await self._manifest(head.key, head.manifest)
-                await self._restore(manifest, self._caches.get("checkpoint"))
+                return await act()
             except CheckpointError as error:
-                get_logger().warning("restore_damaged", manifest=head.manifest, why=str(error))
+                get_logger().warning("restore_damaged", manifest=ref.manifest, why=str(error))
                 if tries == DAMAGE_TRIES:
                     raise
                 self._caches.pop("checkpoint", None)
                 await anyio.sleep(DAMAGE_PAUSE_S)
-            else:
-                return manifest
         raise AssertionError
+
+    async def _read(self, ref: CheckpointRef) -> Manifest:
+        return await self._manifest(ref.key, ref.manifest)
+
+    async def _put(self, way: Way, ref: CheckpointRef) -> Manifest:
+        manifest = await self._read(ref)
+        layout, cache = self._layout, self._caches.get("checkpoint")
+        if way.kind is Kind.REPLAY:
+            ours = {"work": layout.image, ROOT: layout.ghost, BASE: layout.base}
+            await self._restore(manifest, {**layout.places, **ours}, cache)
+            await anyio.to_thread.run_sync(copy_below, layout.base, layout.work)
+        else:
+            await self._restore(without_ghost(manifest), layout.places, cache)
+            if way.records:
+                await anyio.to_thread.run_sync(self._keep_base, manifest)
+        return manifest
+
+    def _keep_base(self, manifest: Manifest) -> None:
+        """Keep a copy of what lies beside the code, for a replay of this launch begins with it."""
+        for entry in manifest.files:
+            if entry.root == "work":
+                copy_entry(self._layout.work, self._layout.base, unspell(entry.name))
 
     async def _reject(self, head: CheckpointRef, error: CheckpointError) -> CheckpointRef | None:
         name = _name(head)
@@ -140,8 +211,9 @@ class Preparation:
         cache = self._caches.setdefault(name, FileCache(self._layout.cache / name))
         await self._reached(lambda: prefetch(self._bucket.store, manifest, cache))
 
-    async def _restore(self, manifest: Manifest, cache: FileCache | None) -> None:
-        places: dict[str, Path] = self._layout.places
+    async def _restore(
+        self, manifest: Manifest, places: dict[str, Path], cache: FileCache | None
+    ) -> None:
         await self._reached(
             lambda: restore(self._bucket.store, manifest, places, cache=cache, known=self.known)
         )
@@ -160,6 +232,33 @@ class Preparation:
                 if backoff.tries == 0:
                     self._say(f"the bucket does not answer yet: {error.what}")
             await backoff.wait()
+
+
+def holds_checkpoint(manifest: Manifest) -> bool:
+    """Whether a checkpoint holds one of the script's own, by the names that frameworks give."""
+    names = [unspell(entry.name) for entry in manifest.files if entry.root not in {ROOT, BASE}]
+    return any(name.endswith(SAVED) for name in names)
+
+
+def fallen_tier(restored: Restored) -> tuple[str, str]:
+    """Give tier and meaning of the way that follows a replay that diverged."""
+    step = "" if restored.step is None else f" of step {restored.step}"
+    match restored.way.kind:
+        case Kind.REPLAY:
+            return "B", f"going back to the snapshot before it{step}"
+        case Kind.NATIVE:
+            return "C", (
+                f"no exact resume any more; the script finds its own files{step}, "
+                "and starts from zero unless it loads them"
+            )
+        case Kind.ZERO:
+            return "E", "the script starts again from zero, and is recorded anew"
+
+
+def without_ghost(manifest: Manifest) -> Manifest:
+    """Give a checkpoint without what only a replay needs."""
+    files = tuple(entry for entry in manifest.files if entry.root not in {ROOT, BASE})
+    return msgspec.structs.replace(manifest, files=files)
 
 
 def _name(ref: CheckpointRef) -> str:

@@ -154,7 +154,7 @@ class Agent:
             case ef.Place(order=order):
                 self._then(lambda: attempt.place(order))
             case ef.StartScript():
-                self._then(attempt.course.run)
+                self._then(attempt.run)
             case ef.PauseScript():
                 attempt.course.pause()
             case ef.ResumeScript():

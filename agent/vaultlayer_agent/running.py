@@ -1,7 +1,7 @@
 """The script while it runs: its process, its output, the hooks inside it, and what is captured of it."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import anyio
@@ -49,7 +49,7 @@ class Running:
         tracker: Tracker,
         capture: Capture,
         clock_s: Callable[[], float],
-        heard: Callable[[HookEvent], None],
+        heard: Callable[[HookEvent], Awaitable[None]],
     ) -> None:
         self._output = output
         self._tracker = tracker
@@ -65,6 +65,11 @@ class Running:
     def events_path(self) -> Path:
         """Where the hooks find us."""
         return self._sockets / "events"
+
+    @property
+    def hooks(self) -> HookServer:
+        """The hooks' socket."""
+        return self._hooks
 
     @property
     def script(self) -> Script | None:
@@ -120,9 +125,9 @@ class Running:
 
     async def _listen(self) -> None:
         async for event in self._hooks:
-            self._heard(event)
+            await self._heard(event)
 
-    def _heard(self, event: HookEvent) -> None:
+    async def _heard(self, event: HookEvent) -> None:
         if event.kind == "step":
             reading = Reading(step=event.step, steps=event.steps, loss=event.loss)
             self._tracker.read(reading, self._clock_s(), hooked=True)
@@ -135,4 +140,4 @@ class Running:
         if event.kind == "hook_failed":
             get_logger().warning("hook_failed", detail=event.detail)
             self._output.say(f"a hook failed and is out of use: {event.detail}")
-        self._on_event(event)
+        await self._on_event(event)

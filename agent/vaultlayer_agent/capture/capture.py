@@ -18,7 +18,6 @@ from pathlib import Path
 
 import anyio
 import anyio.to_thread
-import msgspec
 
 from vaultlayer.checkpoint.manifest import Manifest
 from vaultlayer.checkpoint.source import SourceFile
@@ -27,10 +26,11 @@ from vaultlayer.logging import get_logger
 from vaultlayer_agent.capture.aside import move_aside
 from vaultlayer_agent.capture.code import Code
 from vaultlayer_agent.capture.complete import Finding
+from vaultlayer_agent.capture.cut import Cut
 from vaultlayer_agent.capture.events import BEGIN, BYE, END, FAILED, HookEvent
 from vaultlayer_agent.capture.eye import LEADING, Eye, Key, Told, View, rank_of
 from vaultlayer_agent.capture.group import Group
-from vaultlayer_agent.capture.plan import Item, copied_b, plan_files
+from vaultlayer_agent.capture.plan import Item, copied_b, plan_files, plan_image
 from vaultlayer_agent.capture.quiet import find_descendants
 from vaultlayer_agent.capture.scan import entry_of
 from vaultlayer_agent.capture.shelf import Shelf
@@ -49,25 +49,6 @@ ENDED_MOST = 1000
 INLINE_SCAN_S = 0.05
 INLINE_FILES = 2000
 INLINE_COPY_B = 64_000_000
-
-
-class Cut(msgspec.Struct, frozen=True, kw_only=True):
-    """Files put aside that make one checkpoint.
-
-    `framework` is the newest checkpoint's, or `files` when there is none. `latest` is its path relative to
-    the working directory, "" when there is none. `tier` and `detail` say how the script will resume.
-    `meta` may hold `torn`: single-file checkpoints of which no whole copy exists.
-    """
-
-    files: list[SourceFile]
-    step: int | None = None
-    framework: str = ""
-    tier: str = ""
-    detail: str = ""
-    final: bool = False
-    meta: dict[str, str] = {}
-    latest: str = ""
-    number: int = 0
 
 
 class Capture:
@@ -97,7 +78,7 @@ class Capture:
         self._eye = Eye(self._places, self._code, quiet_s=quiet_s, pids=pids)
         self._shelf = Shelf(staging)
         self._told = Told()
-        self._seen = Seen(resume_args=resume_args)
+        self.seen = Seen(resume_args=resume_args)
         self._view: View | None = None
         self._keys: frozenset[Key] = frozenset()
         self._rewritten: set[tuple[str, str]] = set()
@@ -108,6 +89,8 @@ class Capture:
         self._looks = 0
         self._published = 0
         self._busy_shelf = False
+        self.is_held = False
+        """While true nothing new is cut by itself: a ghost snapshot speaks for the job, or is replayed."""
         self._scan_s = 0.0
         self._cut_s = time.monotonic()
         self._new_s: float | None = None
@@ -124,7 +107,7 @@ class Capture:
             await self._wait()
             if self._group.left_s(time.monotonic()) == 0.0 and not self._told.busy:
                 self._end_group(publish=True)
-            if self._pending is None:
+            if self._pending is None and not self.is_held:
                 await self._look()
 
     def ended(self) -> None:
@@ -142,6 +125,31 @@ class Capture:
         self._drop_pending()
         view = self._judge(await anyio.to_thread.run_sync(self._eye.scan), at_rest=True)
         return await self._shelve(view, final=True)
+
+    async def put_image_aside(self) -> Cut:
+        """Put aside every file as it is now, complete or not: what a ghost snapshot of this moment needs.
+
+        Raises:
+            DiskFullError: no space is left to put it aside.
+        """
+        view = self._judge(await anyio.to_thread.run_sync(self._eye.scan))
+        now_ns = time.time_ns()
+        items = [
+            item for sight in view.sights for item in plan_image(sight.root, sight.tree, now_ns)
+        ]
+        return await anyio.to_thread.run_sync(lambda: self._put(view, items, final=False))
+
+    def add(self, cut: Cut, items: Iterable[Item], place: Path) -> list[SourceFile]:
+        """Put more files aside for a cut that was put aside; in a worker thread.
+
+        Raises:
+            DiskFullError: no space is left for the copies.
+        """
+        return self._shelf.add(cut.number, items, place)
+
+    def publish(self, cut: Cut) -> None:
+        """Give a cut that was put aside to the consumer, unless a later one went before it."""
+        self._publish(cut, frozenset(self._view.keys) if self._view else frozenset())
 
     def release(self, cut: Cut) -> None:
         """Remove what was put aside for a cut."""
@@ -174,16 +182,16 @@ class Capture:
     def tier(self) -> tuple[str, str]:
         """Give the tier as far as it is known, and what it means, in one line."""
         newest = self._view.newest if self._view else None
-        self._seen.found = (
+        self.seen.found = (
             {found.framework for found in self._view.keys.values()} if self._view else ()
         )
-        self._seen.exact = newest is not None and newest[1].exact
-        self._seen.latest = Path(newest[1].path).name if newest else ""
-        return find_tier(self._seen)
+        self.seen.exact = newest is not None and newest[1].exact
+        self.seen.latest = Path(newest[1].path).name if newest else ""
+        return find_tier(self.seen)
 
     def heard(self, event: HookEvent) -> None:
         """Take what a hook says; at the end of a checkpoint its files are put aside before this returns."""
-        self._seen.hooked = True
+        self.seen.hooked = True
         world = event.meta.get("world", "")
         self._told.world = max(self._told.world, int(world) if world.isdecimal() else 0)
         path = os.path.realpath(event.path) if event.path else ""
@@ -197,7 +205,7 @@ class Capture:
         elif event.kind == END:
             self._heard_end(path, event)
         elif event.kind == "train":
-            self._seen.train = event.meta
+            self.seen.train = event.meta
         elif event.kind == "loaded":
             self._heard_loaded(path)
 
@@ -213,7 +221,7 @@ class Capture:
             while len(self._told.ended) > ENDED_MOST:
                 del self._told.ended[next(iter(self._told.ended))]
         self._wake.set()
-        if self._scan_s > INLINE_SCAN_S or self._busy_shelf:
+        if self._scan_s > INLINE_SCAN_S or self._busy_shelf or self.is_held:
             return
         view = self._judge(self._eye.scan())
         if not frozenset(view.keys) - self._keys or (
@@ -239,7 +247,7 @@ class Capture:
             if path.startswith(f"{place}/") and not self._code.holds(
                 root, os.path.relpath(path, place)
             ):
-                self._seen.loads = True
+                self.seen.loads = True
 
     async def _wait(self) -> None:
         wait_s = min(max(LOOK_S, self._scan_s / LOOK_SHARE), LOOK_MOST_S)

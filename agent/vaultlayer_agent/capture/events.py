@@ -36,6 +36,8 @@ class HookEvent(msgspec.Struct, frozen=True, kw_only=True):
     `kind`: `hello` (hooks are in place), `framework` (imported), `train` (a Trainer starts; `meta` holds its
     settings), `resumed` (from `path`), `step`, `checkpoint_begin`, `checkpoint_end`, `checkpoint_failed`,
     `loaded` (the script read `path`), `hook_failed`, and `bye` (the process is gone; made by the server).
+    Of the ghost: `ghost` (it records), `ghost_off`, `snapshot_begin` (the hook stands still until it is
+    answered), `snapshot_end`, `snapshot_void`, `replay` (to `step`), `live`, `verified` and `diverged`.
     """
 
     kind: str
@@ -68,6 +70,7 @@ class HookServer:
         self._path = path
         self._hooks: set[anyio.abc.SocketStream] = set()
         self._last: tuple[HookEvent, anyio.abc.SocketStream] | None = None
+        self._held: list[tuple[HookEvent, anyio.abc.SocketStream]] = []
         self._stack = AsyncExitStack()
         self._send: MemoryObjectSendStream[tuple[HookEvent, anyio.abc.SocketStream]]
         self._receive: MemoryObjectReceiveStream[tuple[HookEvent, anyio.abc.SocketStream]]
@@ -113,12 +116,26 @@ class HookServer:
         line = msgspec.json.encode({"kind": kind, **fields}) + b"\n"
         return sum([await self._write(hook, line) for hook in list(self._hooks)])
 
+    def hold(self) -> None:
+        """Let the last event's hook wait for its answer until `let_go`, while other events are dealt with."""
+        if self._last is not None:
+            self._held.append(self._last)
+            self._last = None
+
+    async def let_go(self) -> None:
+        """Answer all hooks that were held."""
+        held, self._held = self._held, []
+        for event, hook in held:
+            await self._acknowledge(event, hook)
+
     async def _answer(self) -> None:
         last, self._last = self._last, None
-        if last is None or not last[0].ask:
-            return
-        event, hook = last
-        await self._write(hook, msgspec.json.encode({"kind": "ack", "ask": event.ask}) + b"\n")
+        if last is not None:
+            await self._acknowledge(*last)
+
+    async def _acknowledge(self, event: HookEvent, hook: anyio.abc.SocketStream) -> None:
+        if event.ask:
+            await self._write(hook, msgspec.json.encode({"kind": "ack", "ask": event.ask}) + b"\n")
 
     async def _write(self, hook: anyio.abc.SocketStream, line: bytes) -> bool:
         with anyio.move_on_after(SEND_S) as scope:

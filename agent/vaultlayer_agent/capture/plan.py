@@ -76,6 +76,19 @@ def plan_files(
     return items
 
 
+def plan_image(root: str, tree: Tree, now_ns: int) -> list[Item]:
+    """Take all of one place, half-written or not: the image of a moment at which the script stands still.
+
+    What is young may be written again in place, whatever its size, and is copied.
+    """
+    parents = {parent_of(name) for name in tree}
+    return [
+        Item(root, name, entry, "copy" if now_ns - entry.mtime_ns < YOUNG_S * 1e9 else "link")
+        for name, entry in tree.items()
+        if entry.kind != "dir" or name not in parents
+    ]
+
+
 def unit_of(name: str, units: Collection[str]) -> str:
     """Give the checkpoint directory that a name is or lies below, or ""."""
     while name:

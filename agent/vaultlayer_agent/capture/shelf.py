@@ -21,6 +21,8 @@ from vaultlayer_agent.capture.scan import FileReader
 from vaultlayer_agent.capture.stage import Staged, link_again, stage_file
 from vaultlayer_agent.capture.tree import Entry
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
 Place = tuple[str, str]
 """Root and name of a file."""
 
@@ -79,17 +81,47 @@ class Shelf:
             return self._put(number, items, places, carried)
         except OSError as error:
             self.drop(number)
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise DiskFullError(
-                "a checkpoint cannot be put aside",
-                why=f"no space is left below {self._staging}",
-                mend="choose a larger disk with --disk, or let the script keep fewer checkpoints",
-            ) from error
+            if error.errno in FULL:
+                raise self._full() from error
+            raise
+
+    def add(self, number: int, items: Iterable[Item], place: Path) -> list[SourceFile]:
+        """Put more files aside for a cut; safe to call from a worker thread.
+
+        Args:
+            number: the cut.
+            items: the plan; a file that is gone is an error here.
+            place: directory of their root.
+
+        Raises:
+            DiskFullError: no space is left for the copies.
+            FileNotFoundError: one has vanished or was replaced.
+        """
+        folder = self._staging / str(number)
+        free_b = shutil.disk_usage(self._staging).free
+        files: list[SourceFile] = []
+        try:
+            for item in items:
+                found = self._take(folder, item, place, free_b)
+                if found is None:
+                    raise FileNotFoundError(errno.ENOENT, "it is gone", str(place / item.name))
+                files.append(found)
+        except OSError as error:
+            if error.errno in FULL:
+                raise self._full() from error
+            raise
+        return files
 
     def drop(self, number: int) -> None:
         """Remove a cut's folder."""
         shutil.rmtree(self._staging / str(number), ignore_errors=True)
+
+    def _full(self) -> DiskFullError:
+        return DiskFullError(
+            "a checkpoint cannot be put aside",
+            why=f"no space is left below {self._staging}",
+            mend="choose a larger disk with --disk, or let the script keep fewer checkpoints",
+        )
 
     def keep_only(self, places: Iterable[Place]) -> None:
         """Forget the kept copies of all other files."""

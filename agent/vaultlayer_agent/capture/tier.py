@@ -24,7 +24,7 @@ class Seen(msgspec.Struct, kw_only=True):
     `hooked`: the hooks have spoken. `train`: the settings of the HF Trainer that runs, if any.
     `found`: frameworks whose complete checkpoints lie on disk. `exact`: the newest HF checkpoint holds
     optimizer and random state. `latest`: its name. `loads`: the script itself read a checkpoint.
-    `resume_args`: the job has resume arguments.
+    `resume_args`: the job has resume arguments. `ghost`: the step of the newest ghost snapshot that holds.
     """
 
     hooked: bool = False
@@ -34,10 +34,16 @@ class Seen(msgspec.Struct, kw_only=True):
     latest: str = ""
     loads: bool = False
     resume_args: bool = False
+    ghost: int | None = None
 
 
 def find_tier(seen: Seen) -> tuple[str, str]:
-    """Give the tier (A, C, D or E) and one line that says what it means for this script."""
+    """Give the tier (A to E) and one line that says what it means for this script."""
+    if seen.ghost is not None:
+        return "B", (
+            "PyTorch: resumes at the exact step by replay, checked against its own log; "
+            f"newest snapshot at step {seen.ghost}"
+        )
     if seen.hooked and seen.train:
         return _trainer_tier(seen)
     found = [name for name in NAMES if name in seen.found]

@@ -1,0 +1,132 @@
+"""A script that never saves, a real agent, a bus and a bucket: killed, replayed, and what it leaves compared."""
+
+import os
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import msgspec
+import pytest
+
+from scripted_broker import SCRIPT_PATH, ScriptedBroker, admin_store, eventually, incarnation
+from servers import NatsServer, running_nats
+from vaultlayer.events import JobSpec
+from vaultlayer_agent.core import Status
+from vaultlayer_agent.process import members
+from weed import WeedServer, free_ports
+
+pytest.importorskip("torch")
+pytestmark = [pytest.mark.anyio, pytest.mark.train, pytest.mark.timeout(400)]
+
+SCRIPT = Path(__file__).parents[1] / "jobs" / "never_saves.py"
+LIMIT_S = 120.0
+LOGS = ("metrics.csv", "best.txt")
+
+
+@pytest.fixture(scope="module")
+def weed(tmp_path_factory: pytest.TempPathFactory) -> Generator[WeedServer]:
+    server = WeedServer(
+        path=tmp_path_factory.mktemp("weed"), ports=free_ports(), bucket="vaultlayer"
+    )
+    try:
+        anyio.run(server.start)
+        yield server
+    finally:
+        server.end()
+
+
+@pytest.fixture(scope="module")
+def nats(tmp_path_factory: pytest.TempPathFactory) -> Generator[NatsServer]:
+    with running_nats(tmp_path_factory.mktemp("bus")) as server:
+        yield server
+
+
+@asynccontextmanager
+async def broker(
+    nats: NatsServer, weed: WeedServer, path: Path, script: str, *words: str, **spec: object
+) -> AsyncGenerator[ScriptedBroker]:
+    code = path / "code"
+    code.mkdir()
+    (code / "train.py").write_text(script)
+    wish = {"command": ["python", "train.py", *words], "snapshot_every": "2s", **spec}
+    rig = ScriptedBroker(
+        nats=nats,
+        bucket=admin_store(weed),
+        path=path / "machine",
+        spec=msgspec.convert(wish, JobSpec),
+    )
+    rig.env["OMP_NUM_THREADS"] = "1"
+    rig.path.mkdir()
+    async with rig.serve():
+        await rig.send_code(code)
+        yield rig
+
+
+def bare(path: Path, script: str, *words: str) -> Path:
+    """Run the script as it is, and give the directory of what it leaves."""
+    path.mkdir()
+    (path / "train.py").write_text(script)
+    environ = {"PATH": SCRIPT_PATH, "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, "train.py", *words], cwd=path, env=environ, check=True)
+    return path
+
+
+def same(found: Any, wanted: Any) -> bool:
+    """Whether two nests of tensors are equal to the bit."""
+    import torch  # noqa: PLC0415
+
+    if isinstance(wanted, torch.Tensor):
+        return torch.equal(found, wanted)
+    if isinstance(wanted, dict):
+        return found.keys() == wanted.keys() and all(same(found[k], wanted[k]) for k in wanted)
+    if isinstance(wanted, list | tuple):
+        return len(found) == len(wanted) and all(map(same, found, wanted))
+    return found == wanted
+
+
+def load(path: Path) -> Any:
+    import torch  # noqa: PLC0415
+
+    return torch.load(path, weights_only=True)
+
+
+async def kill_after_snapshots(rig: ScriptedBroker, attempt: int, snapshots: int) -> None:
+    """Let an attempt go on until so many snapshots of its own are committed, then take its machine."""
+
+    def committed() -> bool:
+        return len(rig.heard("ckpt", attempt)) >= snapshots
+
+    async with rig.agent(attempt) as agent:
+        await eventually(committed, LIMIT_S, lambda: agent.log)
+        agent.kill()
+    mark = f"{rig.job}-{attempt}-{incarnation(attempt)}"
+    await eventually(lambda: not members(mark, 0))
+
+
+async def test_a_script_that_never_saves_ends_as_if_nothing_had_happened(
+    nats: NatsServer, weed: WeedServer, tmp_path: Path
+):
+    script = SCRIPT.read_text()
+    words = ("--epochs", "50")
+    wanted = bare(tmp_path / "bare", script, *words)
+    async with broker(nats, weed, tmp_path, script, *words) as rig:
+        await kill_after_snapshots(rig, 1, 2)
+        await kill_after_snapshots(rig, 2, 1)
+        async with rig.agent(3) as agent:
+            assert await agent.left(LIMIT_S) == Status.OK, agent.log
+        first, second, third = (rig.heard("started", number)[0] for number in (1, 2, 3))
+        assert first.resumed_step is None
+        assert 0 < second.resumed_step < third.resumed_step
+        text = await rig.text(3)
+        assert f"resumed exactly at step {third.resumed_step}" in text, text
+        assert f"step {third.resumed_step // 20 * 20}/" not in text, "it was not skipped"
+        left = await rig.restored(rig.heard("ckpt")[-1], tmp_path / "left")
+    assert same(load(left / "final.pt"), load(wanted / "final.pt"))
+    for name in LOGS:
+        assert (left / name).read_text() == (wanted / name).read_text()
+    tiers = [report.tier for report in rig.heard("tier")]
+    assert set(tiers) == {"B"}, tiers
