@@ -82,6 +82,7 @@ bench: $(TRAIN)
 docs: $(STAMP)
 	$(BIN)/python docs/generate.py
 	$(BIN)/python docs/cli_pages.py
+	$(BIN)/python docs/resume_matrix.py
 
 clean:
 	rm -rf $(VENV) .demo build dist *.egg-info

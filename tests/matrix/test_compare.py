@@ -20,7 +20,7 @@ def tree(root: Path, *, nudge: str = "") -> Path:
     optimizer = torch.optim.Adam(model.parameters(), lr=0.5)
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
-    optimizer.step()
+    optimizer.step()  # pyright: ignore[reportUnknownMemberType]
     weights, moments = model.state_dict(), optimizer.state_dict()
     if nudge == "weights":
         weights["weight"][1, 2] = torch.nextafter(weights["weight"][1, 2], torch.tensor(9.0))

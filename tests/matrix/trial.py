@@ -4,6 +4,7 @@ Exactness is read together with the steps that ran again: a seeded script that s
 """
 
 import random
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from matrix.rows import Row
 KILLS = 2
 WAIT_S = (0.2, 1.6)
 TRIAL_S = 420.0
+VERIFIED = re.compile(r"\d+ of \d+")
 EXACT_TIERS = frozenset("AB")
 
 
@@ -53,7 +55,7 @@ class Result(msgspec.Struct):
     verified: list[str] = []
     """`N of N` as told after each restart."""
     told: list[str] = []
-    """What the job's log says of divergence."""
+    """Every tier that the job's log told of, with its reason, in order."""
     problems: list[str] = []
 
 
@@ -105,9 +107,13 @@ class Trial:
             facts["last_step"] = entry["step"]
         elif kind == "checkpoint_committed":
             facts["durable_step"] = entry.get("step")
-        self.result.told += [f"{kind}: {entry}"] if "diverged" in kind else []
-        if {"equal", "of"} <= entry.keys():
-            self.result.verified.append(f"{entry['equal']} of {entry['of']}")
+        elif kind == "tier_found":
+            self._note_tier(entry["tier"], str(entry.get("detail", "")))
+
+    def _note_tier(self, tier: str, detail: str) -> None:
+        self.result.told.append(f"{tier}: {detail}")
+        if found := VERIFIED.search(detail):
+            self.result.verified.append(found[0])
 
     def _is_time(self, entry: dict[str, Any]) -> bool:
         killed = {kill.attempt for kill in self.result.kills}
