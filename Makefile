@@ -6,8 +6,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TRAIN := $(VENV)/.trainable
 HF4 := $(VENV)/transformers4
+MATRIX := $(VENV)/.matrixed
 
-.PHONY: help demo test lint types imports unit integration test-train test-chaos bench docs clean
+.PHONY: help demo test lint types imports unit integration test-train test-chaos test-matrix bench docs clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -31,6 +32,11 @@ $(TRAIN): $(STAMP) requirements/train.txt requirements/torch.txt
 $(HF4): $(TRAIN) requirements/transformers4.txt
 	$(BIN)/python -m pip install --quiet --require-hashes --no-deps --upgrade --target $@ \
 		-r requirements/transformers4.txt
+	@touch $@
+
+# Frameworks that only the matrix runs; --no-deps keeps torch and all that is there as it is.
+$(MATRIX): $(TRAIN) requirements/matrix.txt
+	$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements/matrix.txt
 	@touch $@
 
 ## make demo         an ordinary training script survives two deaths of its machine
@@ -64,6 +70,10 @@ test-train: $(TRAIN) $(HF4)
 test-chaos: $(TRAIN)
 	$(BIN)/python -m pytest -q tests/chaos
 
+## make test-matrix  training scripts as people write them, killed twice each; MATRIX=all for every one
+test-matrix: $(MATRIX)
+	$(BIN)/python -m pytest -q tests/matrix
+
 ## make bench        the short benchmarks, each a table with its machine and ratios
 bench: $(TRAIN)
 	$(BIN)/python -m benchmarks
@@ -72,6 +82,7 @@ bench: $(TRAIN)
 docs: $(STAMP)
 	$(BIN)/python docs/generate.py
 	$(BIN)/python docs/cli_pages.py
+	$(BIN)/python docs/resume_matrix.py
 
 clean:
 	rm -rf $(VENV) .demo build dist *.egg-info

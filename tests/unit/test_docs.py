@@ -1,6 +1,7 @@
 """The pages that people read say what the code says."""
 
 import importlib.util
+import json
 import re
 from pathlib import Path
 
@@ -9,8 +10,8 @@ import pytest
 ROOT = Path(__file__).parent.parent.parent
 
 
-def load_generator():
-    spec = importlib.util.spec_from_file_location("docs_generate", ROOT / "docs" / "generate.py")
+def load_generator(name: str = "generate"):
+    spec = importlib.util.spec_from_file_location(f"docs_{name}", ROOT / "docs" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -24,6 +25,12 @@ GENERATOR = load_generator()
 @pytest.mark.parametrize("name", GENERATOR.PAGES)
 def test_a_generated_page_is_what_the_code_says(name: str) -> None:
     assert (ROOT / "docs" / name).read_text() == GENERATOR.PAGES[name](), "run: make docs"
+
+
+def test_the_page_of_the_resume_matrix_is_what_its_results_say() -> None:
+    rows = json.loads((ROOT / "docs" / "resume-matrix.json").read_bytes())
+    written = (ROOT / "docs" / "resume-matrix.md").read_text()
+    assert written == load_generator("resume_matrix").page(rows), "run: make docs"
 
 
 def test_every_link_inside_the_docs_leads_somewhere() -> None:
