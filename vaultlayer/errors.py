@@ -36,7 +36,11 @@ VaultLayerError                  code               exit
 ├── SealError                    seal-bad           77   a sealed value that this key does not open
 ├── DriverError                  driver             69   a provider refused or failed
 │   ├── CapacityError            no-capacity        75
-│   └── AmbiguousCreateError     create-ambiguous   75
+│   │   └── OfferGoneError       offer-gone         75
+│   ├── AmbiguousCreateError     create-ambiguous   75
+│   ├── ThrottledError           provider-throttled 75
+│   ├── AuthError                provider-auth      77
+│   └── BalanceError             provider-balance   69
 ├── DrillError                   drill-refused      69
 ├── RefusedError                 refused            77   the log says no; `code` tells which guard
 │   └── SupersededError          superseded         77   a newer attempt has taken over, or the job is over
@@ -337,6 +341,32 @@ class AmbiguousCreateError(DriverError):
 
     code = "create-ambiguous"
     exit_status = 75
+
+
+class OfferGoneError(CapacityError):
+    """Somebody else took the machine between the listing and the create."""
+
+    code = "offer-gone"
+
+
+class ThrottledError(DriverError):
+    """The provider asks for fewer calls, and went on asking; nothing was done."""
+
+    code = "provider-throttled"
+    exit_status = 75
+
+
+class AuthError(DriverError):
+    """The provider does not accept the API key, or not for this."""
+
+    code = "provider-auth"
+    exit_status = 77
+
+
+class BalanceError(DriverError):
+    """The account at the provider has no credit, or has spent its limit."""
+
+    code = "provider-balance"
 
 
 class DrillError(VaultLayerError):
