@@ -7,7 +7,7 @@ import msgspec
 BEFORE = frozenset(
     {"429", "500", "503", "drop", "auth", "forbidden", "no_capacity", "balance", "offer_gone"}
 )
-AFTER = frozenset({"500_after", "drop_after", "slow"})
+AFTER = frozenset({"500_after", "drop_after", "garbage_after", "slow"})
 """The call is carried out, and its answer is lost, late or a failure."""
 
 

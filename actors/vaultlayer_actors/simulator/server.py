@@ -12,7 +12,7 @@ POST   /_sim/advance                   {"s": 60}   virtual time only
 
 import ssl
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 
@@ -24,7 +24,7 @@ from vaultlayer.driver import Clock
 from vaultlayer_actors.simulator.clock import VirtualClock
 from vaultlayer_actors.simulator.faults import AFTER, BEFORE, Fault, Faults
 from vaultlayer_actors.simulator.fleet import Fleet
-from vaultlayer_actors.simulator.machine import Knobs, Machine
+from vaultlayer_actors.simulator.machine import Knobs, Machine, State
 from vaultlayer_actors.simulator.runner import Runner
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -82,6 +82,15 @@ class Simulator(ABC):
         """Give the answer to `no_capacity`, `balance` or `offer_gone`; None: the handler does it."""
         del fault
         return None
+
+    def interrupt(self, machine_id: str) -> None:
+        """Take a machine in the provider's own way."""
+        self.fleet.vanish(machine_id)
+
+    def word(self, machine: Machine, words: Mapping[State, str | None]) -> str | None:
+        """Give the provider's word for a machine's state; `spec["word"]` stands for one that is new."""
+        strange = machine.spec.get("word")
+        return str(strange) if strange is not None else words[machine.state]
 
     def machine_environment(self, machine: Machine) -> dict[str, str]:
         """Give what the provider itself puts into the environment of a machine."""
@@ -141,6 +150,8 @@ class Simulator(ABC):
             return answer
         if late.kind == "500_after":
             return self.failure(500, late)
+        if late.kind == "garbage_after":
+            return web.Response(text="<html>be right back</html>", content_type="text/html")
         if late.kind == "slow":
             await self.clock.sleep(late.value)
             return answer
