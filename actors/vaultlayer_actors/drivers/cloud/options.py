@@ -38,7 +38,6 @@ class CloudDriverType(Generic[O_co]):
         manifest: of the provider.
         options: the type of its options.
         make: builds the driver from the context and the options.
-        keys: names of the secrets that must be in the vault.
     """
 
     def __init__(
@@ -46,18 +45,20 @@ class CloudDriverType(Generic[O_co]):
         manifest: Manifest,
         options: type[O_co],
         make: Callable[[DriverContext, O_co], Driver],
-        *,
-        keys: tuple[str, ...] = ("api_key",),
     ) -> None:
         self._manifest = manifest
         self._options = options
         self._make = make
-        self.keys = keys
 
     @property
     def manifest(self) -> Manifest:
         """What is true of the provider as a whole."""
         return self._manifest
+
+    @property
+    def options(self) -> type[O_co]:
+        """The shape of the provider's table."""
+        return self._options
 
     def build(self, context: DriverContext) -> Driver:
         """Make a driver; raises ConfigError for options that it cannot use or a key that is missing."""
@@ -68,10 +69,10 @@ class CloudDriverType(Generic[O_co]):
             raise ConfigError(
                 f"[providers.{name}]: an option cannot be used", why=str(error)
             ) from error
-        missing = [key for key in self.keys if not context.secrets.get(key)]
+        missing = [key for key in self._manifest.keys if not context.secrets.get(key)]
         if missing:
             raise ConfigError(
                 f"[providers.{name}]: no {', '.join(missing)} is in the vault",
-                mend=f"vaultlayer keys set {name}",
+                mend=f"vaultlayer providers key {name}",
             )
         return self._make(context, options)

@@ -74,7 +74,7 @@ def error_of_status(reply: Reply) -> DriverError:
     what = f"{reply.provider} refused {reply.call}"
     why = f"HTTP {reply.status}: {reply.text}".rstrip(": ")
     if reply.status in {401, 403}:
-        mend = f"vaultlayer keys set {reply.provider}"
+        mend = f"vaultlayer providers key {reply.provider}"
         return AuthError(f"{reply.provider} does not accept the API key", why=why, mend=mend)
     if reply.status == 402:
         mend = f"add credit at {reply.provider}"

@@ -45,6 +45,7 @@ MANIFEST = Manifest(
     create_s=120.0,
     cooldown_s=30.0,
     needs_keys=True,
+    keys={"api_key": "API key (Account → Keys at console.vast.ai)"},
     work_root="/workspace",
     drills=["kill"],
     visibility_s=20.0,

@@ -159,7 +159,7 @@ def classify(reply: Reply) -> DriverError | None:
             return ThrottledError("Vast.ai: the daily number of searches is used up", why=why)
         return None
     if body.error == "auth_error" or "invalid user key" in text:
-        mend = "vaultlayer keys set vast"
+        mend = "vaultlayer providers key vast"
         return AuthError("Vast.ai does not accept the API key", why=why, mend=mend)
     if "no_such_ask" in text or reply.status == 410:
         return OfferGoneError("the Vast.ai offer is gone", why=why, retryable=True)
