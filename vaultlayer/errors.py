@@ -41,6 +41,7 @@ VaultLayerError                  code               exit
 │   ├── ThrottledError           provider-throttled 75
 │   ├── AuthError                provider-auth      77
 │   └── BalanceError             provider-balance   69
+├── GpuUnfitError                gpu-unfit          69   a machine's GPU does not compute, or is another one
 ├── DrillError                   drill-refused      69
 ├── RefusedError                 refused            77   the log says no; `code` tells which guard
 │   └── SupersededError          superseded         77   a newer attempt has taken over, or the job is over
@@ -317,6 +318,13 @@ class BalanceError(DriverError):
     """The account at the provider has no credit, or has spent its limit."""
 
     code = "provider-balance"
+
+
+class GpuUnfitError(VaultLayerError):
+    """A rented machine's GPU does not compute, or is not the one that was promised."""
+
+    code = "gpu-unfit"
+    exit_status = 69
 
 
 class DrillError(VaultLayerError):

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from vaultlayer.driver import Clock
 from vaultlayer_actors.simulator.billing import Ledger
+from vaultlayer_actors.simulator.hardware import environment_of
 from vaultlayer_actors.simulator.machine import Knobs, Machine, State
 from vaultlayer_actors.simulator.runner import Runner
 
@@ -143,7 +144,15 @@ class Fleet:
         machine.state, machine.running_s = State.RUNNING, self.now_s()
         self.ledger.bill(machine.id, machine.price_usd_h, self.now_s())
         if self._runner is not None and machine.script:
-            self._runner.start(machine.id, machine.script, {**machine.env, **self.adorn(machine)})
+            self._runner.start(
+                machine.id,
+                machine.script,
+                {
+                    **machine.env,
+                    **environment_of(machine, self.knobs),
+                    **self.adorn(machine),
+                },
+            )
 
     def _halt(
         self, machine: Machine, state: State, reason: str, *, keeps_billing: bool = False

@@ -35,6 +35,8 @@ class Knobs(msgspec.Struct, kw_only=True):
     """From the terminate to gone."""
     gone_kept_s: float = 0.0
     """For how long a machine that is gone is still listed, as gone."""
+    gpu: str = ""
+    """`<name>:<MB>:<count>`: what machines really have; empty: what was promised."""
     price_factor: float = 1.0
     """What is billed, relative to what was offered."""
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from vaultlayer_actors.drivers.local import processes
+from vaultlayer_actors.simulator.image import Image
 
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 KILL_S = 10.0
@@ -24,16 +25,16 @@ class Runner:
 
     Args:
         root: where the machines' disks are made.
-        image_path: directories of the image's programs, in front of the system's.
+        image: the programs of the machines, in front of the system's.
         environ: what else every machine's environment has.
     """
 
     def __init__(
-        self, root: Path, *, image_path: str = "", environ: Mapping[str, str] | None = None
+        self, root: Path, *, image: Image | None = None, environ: Mapping[str, str] | None = None
     ) -> None:
         self._root = root
-        self._path = f"{image_path}:{SYSTEM_PATH}" if image_path else SYSTEM_PATH
-        self._environ = dict(environ or {})
+        base = image.environment(SYSTEM_PATH) if image else {"PATH": SYSTEM_PATH}
+        self._environ = {**base, **(environ or {})}
         self._first: dict[str, subprocess.Popen[bytes]] = {}
         self._identities: dict[str, processes.Identity] = {}
 
@@ -55,7 +56,6 @@ class Runner:
             **kept,
             **self._environ,
             **env,
-            "PATH": self._path,
             "HOME": str(disk),
             "TMPDIR": str(disk / "tmp"),
             processes.MARK: machine,

@@ -108,6 +108,10 @@ class Simulator(ABC):
 
         self._app.router.add_route(method, path, serve)
 
+    def route_openly(self, path: str, handler: Handler) -> None:
+        """Serve what asks for no key and is no call of the API: metadata of a machine."""
+        self._app.router.add_route("*", path, handler)
+
     # Serving --------------------------------------------------------------------------------------------
 
     @asynccontextmanager

@@ -7,6 +7,8 @@ and the order of offers come from here.
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+import msgspec
+
 from vaultlayer.driver import (
     Clock,
     DriverContext,
@@ -33,7 +35,8 @@ class CloudDriver(ABC):
     """One provider, as one pool uses it."""
 
     def __init__(self, manifest: Manifest, context: DriverContext, options: CloudOptions) -> None:
-        self._manifest = manifest
+        work_root = options.work_root or manifest.work_root
+        self._manifest = msgspec.structs.replace(manifest, work_root=work_root)
         self._common = options
         self._clock: Clock = context.clock or SteadyClock()
         self._cooldown = Cooldown(self._clock)

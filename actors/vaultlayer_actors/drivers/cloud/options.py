@@ -20,6 +20,8 @@ class CloudOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     regions: list[str] = []
     """Where machines may stand, as the provider spells it; empty: anywhere."""
     disk_gb: float = 64.0
+    work_root: str = ""
+    """Where working directories stand on its machines; empty: the driver's own."""
     image: str = ""
     """Container image (or machine image) of jobs that name none; empty: the driver's own."""
     offers_max: int = 20
