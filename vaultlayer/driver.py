@@ -38,6 +38,28 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     work_root: str = "/workspace"
     """Where working directories stand on its machines; `~` and home are expanded by the driver."""
     drills: list[str] = []
+    idempotent: bool = False
+    """A repeated create with the same token gives the same machine; elsewhere one must look by name."""
+    visibility_s: float = 0.0
+    """For how long after a create the listing may not show the machine."""
+    can_stop: bool = False
+    """A machine can be stopped and is billed (for its disk) while it is; it may also come back by itself."""
+    unit: str = ""
+    """`container` or `vm`; empty where neither fits."""
+    unverified: list[str] = []
+    """What no source has shown yet, for people; the driver works either way."""
+
+
+class PriceParts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What an all-in price is made of."""
+
+    machine_usd_h: float = 0.0
+    disk_usd_h: float = 0.0
+    ingress_usd_gb: float = 0.0
+    egress_usd_gb: float = 0.0
+    billing_step_s: float = 1.0
+    least_s: float = 0.0
+    """What is billed at least."""
 
 
 class Offer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -54,6 +76,26 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     memory_b: int = 0
     disk_b: int = 0
     detail: str = ""
+    parts: PriceParts | None = None
+    floor_usd_h: float = 0.0
+    """Of a bid: the least that can win now; `price_usd_h` is what we bid."""
+    gpu_memory_b: int = 0
+    """Of one GPU."""
+    variant: str = ""
+    """What the name does not tell: `sxm`, `pcie`, `nvl`."""
+    arch: str = ""
+    """Of the CPU: `x86_64` or `arm64`."""
+    machine: str = ""
+    """The provider's id of the physical machine, where it tells one: what failed there may fail again."""
+    host: str = ""
+    """The provider's id of the machine's owner."""
+    reliability: float | None = None
+    """The provider's own figure, 0 to 1."""
+    stay_s: float | None = None
+    """For how long the provider lets it run at most."""
+    ingress_b_s: float = 0.0
+    egress_b_s: float = 0.0
+    """What its network is said to carry."""
 
 
 class Need(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -65,6 +107,8 @@ class Need(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     max_price_usd_h: float | None = None
     wait_s: float = 3.0
     """How long the asker waits; a pool then gives what it has."""
+    disk_b: int = 0
+    """0: as much as the provider's options say."""
 
 
 class OfferList(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -97,6 +141,9 @@ class BootPayload(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     version: str = ""
     local: bool = False
     """The machine is the user's own: the script gets the user's own PATH."""
+    gpu: str = ""
+    gpu_count: int = 0
+    """What was promised, and is proven by a computation before the attempt is ready."""
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,6 +172,18 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.state in {"booting", "running", "unknown"}
 
 
+class Clock(Protocol):
+    """Time for a driver: the machine's own, or one that a simulation moves on."""
+
+    def now_s(self) -> float:
+        """Give seconds that never jump."""
+        ...
+
+    async def sleep(self, pause_s: float) -> None:
+        """Wait."""
+        ...
+
+
 class DriverContext(msgspec.Struct, frozen=True, kw_only=True):
     """What a driver is built from."""
 
@@ -133,6 +192,8 @@ class DriverContext(msgspec.Struct, frozen=True, kw_only=True):
     secrets: Mapping[str, str]
     state_path: Path
     """A directory of the driver's own on the pool's machine."""
+    clock: Clock | None = None
+    """None: real time."""
 
 
 class Driver(Protocol):

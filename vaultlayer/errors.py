@@ -36,7 +36,12 @@ VaultLayerError                  code               exit
 ├── SealError                    seal-bad           77   a sealed value that this key does not open
 ├── DriverError                  driver             69   a provider refused or failed
 │   ├── CapacityError            no-capacity        75
-│   └── AmbiguousCreateError     create-ambiguous   75
+│   │   └── OfferGoneError       offer-gone         75
+│   ├── AmbiguousCreateError     create-ambiguous   75
+│   ├── ThrottledError           provider-throttled 75
+│   ├── AuthError                provider-auth      77
+│   └── BalanceError             provider-balance   69
+├── GpuUnfitError                gpu-unfit          69   a machine's GPU does not compute, or is another one
 ├── DrillError                   drill-refused      69
 ├── RefusedError                 refused            77   the log says no; `code` tells which guard
 │   └── SupersededError          superseded         77   a newer attempt has taken over, or the job is over
@@ -48,57 +53,7 @@ lie in the range of sysexits.h (64-78), which training scripts do not use by cus
 No secret may be part of `what`, `why` or `mend`: they are printed and logged.
 """
 
-from typing import ClassVar
-
-import msgspec
-
-
-class ErrorBody(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """An error as it travels on the bus and as `--json` prints it."""
-
-    code: str
-    what: str
-    why: str = ""
-    mend: str = ""
-    retryable: bool = False
-
-
-class VaultLayerError(Exception):
-    """Base of all errors that are meant for a person.
-
-    Args:
-        what: what could not be done, one clause.
-        why: the cause, as far as it is known.
-        mend: the command or change that mends it.
-        retryable: whether the same call may succeed later by itself.
-    """
-
-    code: str = "internal"
-    exit_status: ClassVar[int] = 70
-
-    def __init__(
-        self, what: str, *, why: str = "", mend: str = "", retryable: bool = False
-    ) -> None:
-        super().__init__(what)
-        self.what = what
-        self.why = why
-        self.mend = mend
-        self.retryable = retryable
-
-    def __str__(self) -> str:
-        """Give the whole story on up to three lines."""
-        lines = [self.what]
-        if self.why:
-            lines.append(f"why: {self.why}")
-        if self.mend:
-            lines.append(f"mend: {self.mend}")
-        return "\n".join(lines)
-
-    def body(self) -> ErrorBody:
-        """Give the error as a value that can be sent."""
-        return ErrorBody(
-            code=self.code, what=self.what, why=self.why, mend=self.mend, retryable=self.retryable
-        )
+from vaultlayer.error_base import ErrorBody, VaultLayerError
 
 
 class InputError(VaultLayerError):
@@ -337,6 +292,39 @@ class AmbiguousCreateError(DriverError):
 
     code = "create-ambiguous"
     exit_status = 75
+
+
+class OfferGoneError(CapacityError):
+    """Somebody else took the machine between the listing and the create."""
+
+    code = "offer-gone"
+
+
+class ThrottledError(DriverError):
+    """The provider asks for fewer calls, and went on asking; nothing was done."""
+
+    code = "provider-throttled"
+    exit_status = 75
+
+
+class AuthError(DriverError):
+    """The provider does not accept the API key, or not for this."""
+
+    code = "provider-auth"
+    exit_status = 77
+
+
+class BalanceError(DriverError):
+    """The account at the provider has no credit, or has spent its limit."""
+
+    code = "provider-balance"
+
+
+class GpuUnfitError(VaultLayerError):
+    """A rented machine's GPU does not compute, or is not the one that was promised."""
+
+    code = "gpu-unfit"
+    exit_status = 69
 
 
 class DrillError(VaultLayerError):

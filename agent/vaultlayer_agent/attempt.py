@@ -30,6 +30,7 @@ from vaultlayer_agent import happenings as hp
 from vaultlayer_agent.bucket import Bucket
 from vaultlayer_agent.capture import Capture
 from vaultlayer_agent.course import Course, Secrets
+from vaultlayer_agent.gpus import prove_gpus
 from vaultlayer_agent.layout import Layout
 from vaultlayer_agent.prepare import Preparation, Restored, holds_checkpoint
 from vaultlayer_agent.reports import Reports
@@ -75,11 +76,12 @@ class Attempt:
             group.start_soon(self._ask_brief)
             group.start_soon(self._ask_secrets)
             group.start_soon(self._bucket.open)
+            group.start_soon(prove_gpus, self._boot)
         self._output.say(f"attempt {self._boot.attempt} on {self._boot.provider} prepares")
         spec, head = self._brief.spec, self._brief.head
         self._around.spawn(self._bucket.keep_fresh)
         self._around.tell(hp.Briefed(strict=spec.strict))
-        work = Path(self._boot.work_path or self._brief.work_path)
+        work = Path(self._boot.work_path or self._brief.work_path).expanduser()
         self._layout = Layout(work=work, state=self._around.state_path, outputs=spec.outputs)
         self._preparation = Preparation(
             link=self._link, bucket=self._bucket, layout=self._layout, say=self._output.say

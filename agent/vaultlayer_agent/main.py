@@ -23,6 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one attempt; see `vaultlayer_agent.core.Status` for what the exit status means."""
     parser = argparse.ArgumentParser(prog="vaultlayer-agent", description=__doc__)
     parser.add_argument("--boot", required=True, type=Path, help="BootPayload as JSON; is deleted")
+    parser.add_argument("--version", action="version", version=f"vaultlayer-agent {version()}")
     parser.add_argument("--log-level", default="INFO")
     options = parser.parse_args(arguments)
     set_up_logging(sys.stderr, level=options.log_level.upper())

@@ -1,0 +1,6 @@
+"""Vast.ai as a provider."""
+
+from vaultlayer.driver import DriverType
+from vaultlayer_actors.drivers.vast.driver import TYPE
+
+DRIVER: DriverType = TYPE

@@ -1,0 +1,41 @@
+"""The image of simulated machines: a `python` with all that a job needs, and the agent, of this installation.
+
+Its GPU is pretended to where the CUDA driver would be loaded, so that the agent's own proof runs as it is.
+"""
+
+import os
+import sys
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+PROGRAMS = {"python": "python", "python3": "python", "vaultlayer-agent": "vaultlayer-agent"}
+
+
+@dataclass(frozen=True)
+class Image:
+    """Directories of an image: programs, and what its Python loads at its start."""
+
+    programs: Path
+    modules: Path
+
+    def environment(self, system_path: str) -> dict[str, str]:
+        """Give what every process of a machine has."""
+        path = f"{self.programs}{os.pathsep}{system_path}"
+        return {"PATH": path, "PYTHONPATH": str(self.modules)}
+
+
+def make_image(root: Path) -> Image:
+    """Make an image of this installation's programs."""
+    image = Image(root / "bin", root / "modules")
+    image.programs.mkdir(parents=True, exist_ok=True)
+    image.modules.mkdir(exist_ok=True)
+    own = Path(sys.executable).parent
+    for name, program in PROGRAMS.items():
+        path = image.programs / name
+        # A link would lose the environment that the program lies in.
+        path.write_text(f'#!/bin/sh\nexec "{own / program}" "$@"\n')
+        path.chmod(0o755)
+    driver = resources.files("vaultlayer_actors.simulator").joinpath("fake_cuda.py").read_text()
+    (image.modules / "sitecustomize.py").write_text(driver)
+    return image
