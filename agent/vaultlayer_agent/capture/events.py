@@ -35,12 +35,8 @@ class HookEvent(msgspec.Struct, frozen=True, kw_only=True):
 
     `kind`: `hello` (hooks are in place), `framework` (imported), `train` (a Trainer starts; `meta` holds its
     settings), `resumed` (from `path`), `step`, `checkpoint_begin`, `checkpoint_end`, `checkpoint_failed`,
-<<<<<<< HEAD
     `native` (our hooks go on from this framework's own checkpoints), `loaded` (the script read `path`),
     `hook_failed`, and `bye` (the process is gone; made by the server).
-=======
-    `loaded` (the script read `path`), `hook_failed`, and `bye` (the process is gone; made by the server).
->>>>>>> integ
     Of the ghost: `ghost` (it records), `ghost_step`, `ghost_off`, `snapshot_begin` (the hook stands still
     until it is answered), `snapshot_end`, `snapshot_void`, `replay` (to `step`), `live`, `verified` and
     `diverged`.
