@@ -15,6 +15,8 @@ from pathlib import Path
 import anyio
 import msgspec
 
+from framework_files import write
+from vaultlayer.checkpoint.manifest import FileEntry, Manifest
 from vaultlayer_agent.capture import Capture, Cut, HookEvent, HookServer, hook_path
 
 JOBS = Path(__file__).parent / "jobs"
@@ -66,6 +68,9 @@ class Trainee:
             str(JOBS / script),
             *words,
         ]
+        self.more: dict[str, str] = {}
+        self.code: dict[str, bytes] = {}
+        self.beside: dict[str, bytes] = {}
         self._packages = packages
         self._saves = 0
 
@@ -94,6 +99,7 @@ class Trainee:
         *,
         resume: Saved | None = None,
         kill: Callable[[HookEvent], bool] = lambda _: False,
+        kill_when: str = "",
         save: Callable[[HookEvent], bool] = lambda _: False,
         hooks: bool = True,
     ) -> Run:
@@ -102,13 +108,18 @@ class Trainee:
         Args:
             resume: what is put in place first; None for the first attempt.
             kill: asked at each event whether the whole thing dies now.
+            kill_when: a word in the output, or the path of a file, at which the whole thing dies once
+                that is so and something newer than before has been saved.
             save: asked at each event whether to ask the script for a save.
             hooks: whether the hooks are loaded.
         """
         self._empty()
+        write(self.work, self.code)
+        code = code_of(self.work, list(self.code))
         if resume is not None:
             restore(resume, self.work)
-        capture = Capture(places={"work": self.work}, code=None, staging=self.top / "staging")
+        write(self.work, self.beside)
+        capture = Capture(places={"work": self.work}, code=code, staging=self.top / "staging")
         capture.set_aside()
         run = Run(0, "", [], [])
         output = self.top / "output"
@@ -121,12 +132,14 @@ class Trainee:
                     process = subprocess.Popen(
                         self.command,
                         cwd=self.work,
-                        env=self._hooked(resume is not None) if hooks else self.env(),
+                        env=self._hooked(resume) if hooks else self.env(),
                         stdout=sink,
                         stderr=subprocess.STDOUT,
                     )
                 try:
                     group.start_soon(self._collect, capture, run)
+                    if kill_when:
+                        group.start_soon(self._kill_when, kill_when, run, process)
                     group.start_soon(_listen, server, capture, run, process, kill, save)
                     run.status = await anyio.to_thread.run_sync(process.wait)
                 finally:
@@ -138,13 +151,24 @@ class Trainee:
             run.final = self._upload(capture, await capture.final())
         return run
 
-    def _hooked(self, resumed: bool) -> dict[str, str]:
+    def _hooked(self, resumed: Saved | None) -> dict[str, str]:
         path = f"{hook_path()}{os.pathsep}{self._packages}" if self._packages else str(hook_path())
-        more = {"VAULTLAYER_RESUME": "1"} if resumed else {}
+        more = dict(self.more)
+        if resumed is not None:
+            own = self.top / "own-files"
+            names = [f"{os.path.realpath(self.work)}/{name}\0" for name in resumed.names]
+            own.write_text("".join(names))
+            more |= {"VAULTLAYER_RESUME": "1", "VAULTLAYER_OWN_FILES": str(own)}
         return self.env(**more) | {
             "PYTHONPATH": path,
             "VAULTLAYER_EVENTS": str(self.top / "hooks.sock"),
         }
+
+    async def _kill_when(self, word: str, run: Run, process: "subprocess.Popen[bytes]") -> None:
+        output = self.top / "output"
+        while not (run.saved and (word in output.read_text() or (self.work / word).exists())):
+            await anyio.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
 
     async def _collect(self, capture: Capture, run: Run) -> None:
         async for cut in capture.cuts():
@@ -164,6 +188,37 @@ class Trainee:
     def _empty(self) -> None:
         shutil.rmtree(self.work, ignore_errors=True)
         self.work.mkdir(parents=True)
+
+
+def code_of(work: Path, names: list[str]) -> Manifest:
+    """Make the manifest of a job's code, as far as the capture looks at it: names, sizes and times."""
+    found = {name: (work / name).stat() for name in names}
+    files = tuple(
+        FileEntry(
+            root="work",
+            name=name,
+            kind="file",
+            mode=0o644,
+            mtime_ns=stat.st_mtime_ns,
+            size_b=stat.st_size,
+            pieces=(),
+            target="",
+        )
+        for name, stat in found.items()
+    )
+    return Manifest(
+        format=1,
+        job="jaaaaaaaaa",
+        attempt=0,
+        incarnation="",
+        seq=0,
+        step=None,
+        parent="",
+        created_ms=0,
+        files=files,
+        packs=(),
+        meta={},
+    )
 
 
 async def _listen(
@@ -202,5 +257,9 @@ def restore(saved: Saved, work: Path) -> None:
 
 
 def history_of(work: Path) -> list[dict[str, float]]:
-    """Give the Trainer's log without its last entry, which holds running times."""
-    return json.loads((work / "history.json").read_text())[:-1]
+    """Give the Trainer's log without its last entry and without running times and TRL's token counter."""
+    passing = ("runtime", "per_second", "num_tokens")
+    return [
+        {name: value for name, value in entry.items() if not name.endswith(passing)}
+        for entry in json.loads((work / "history.json").read_text())[:-1]
+    ]

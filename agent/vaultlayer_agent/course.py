@@ -19,6 +19,7 @@ from vaultlayer_agent.bucket import Bucket
 from vaultlayer_agent.capture import Capture, HookEvent, hook_path
 from vaultlayer_agent.commits import Committed, Committer
 from vaultlayer_agent.layout import Layout
+from vaultlayer_agent.own import write_own_files
 from vaultlayer_agent.prepare import Restored
 from vaultlayer_agent.process import Ending
 from vaultlayer_agent.running import Command, Running
@@ -138,11 +139,16 @@ class Course:
             "VAULTLAYER_ATTEMPT": str(boot.attempt),
             "VAULTLAYER_INSTANCE": instance_name(JobId(boot.job), Attempt(boot.attempt)),
             "VAULTLAYER_CHECKPOINT_DIR": str(layout.work / "checkpoints"),
+            "CHECKPOINT_DIR": str(layout.work / "checkpoints"),
         }
         if resume is not None:
             forced["VAULTLAYER_RESUME_CHECKPOINT"] = str(resume.path)
         if self._restored.ref is not None:
             forced["VAULTLAYER_RESUME"] = "1"
+        if self._restored.manifest is not None:
+            own_files = layout.state / "own-files"
+            write_own_files(own_files, self._restored.manifest, layout.places)
+            forced["VAULTLAYER_OWN_FILES"] = str(own_files)
         if spec.hooks:
             forced["VAULTLAYER_EVENTS"] = str(self._running.events_path)
         else:

@@ -115,7 +115,7 @@ def script_environment(
     return env
 
 
-_YIELDING = ("VAULTLAYER_CHECKPOINT_DIR",)
+_YIELDING = ("VAULTLAYER_CHECKPOINT_DIR", "CHECKPOINT_DIR")
 """Ours only while the user has not set it."""
 
 

@@ -198,6 +198,8 @@ class Capture:
             self._heard_end(path, event)
         elif event.kind == "train":
             self._seen.train = event.meta
+        elif event.kind == "native":
+            self._seen.native = event.framework
         elif event.kind == "loaded":
             self._heard_loaded(path)
 

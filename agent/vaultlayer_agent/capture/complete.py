@@ -5,15 +5,17 @@ checkpoint complete:
 
 | framework | unit | complete when |
 |---|---|---|
+| vaultlayer | `checkpoint-N` | `checkpoint.json` names its files, and they are as long as it says |
 | hf | `checkpoint-N` | `trainer_state.json` names step N, weights whole, all ranks' state or none |
 | dcp (FSDP, torchtitan) | directory | `.metadata` is there |
-| orbax | directory | the temporary name is gone |
+| orbax | directory | the temporary name is gone, and its metadata names the time of the commit |
 | accelerate | directory | optimizer and `random_states_0..k` are there, and it is quiet |
 | deepspeed | tag directory | `latest` beside it names it or a later one, or it is quiet |
 | lightning, keras, torch, safetensors | file | the format's end is there (`formats.py`), and it is quiet |
 """
 
 import re
+from collections.abc import Mapping
 
 import msgspec
 
@@ -34,6 +36,8 @@ HF_MARKS = ("trainer_state.json", "training_args.bin", "optimizer.pt", "schedule
 STEP = re.compile(r"(?:step|iter|checkpoint)[-_=]?(\d+)|^(\d+)$")
 RANK = re.compile(r"^(?:rng_state|random_states)_(\d+)\.(?:pth|pkl)$")
 SHARD = re.compile(r"^[^/]*-\d{5}-of-\d{5}\.(?:safetensors|bin)$")
+OURS_MARK = "checkpoint.json"
+OURS_ASIDE = re.compile(r"^\.checkpoint-\d+\.(?:tmp|old)-\d+$")
 ORBAX_TMP = ".orbax-checkpoint-tmp"
 ORBAX_MARKS = ("_CHECKPOINT_METADATA", "commit_success.txt")
 WEIGHTS = (".safetensors", ".bin")
@@ -73,6 +77,8 @@ def find_units(tree: Tree) -> dict[str, str]:
         if entry.kind == "dir":
             if ORBAX_TMP in base:
                 marks[name] = "orbax"
+            elif OURS_ASIDE.match(base):
+                marks[name] = "vaultlayer"
             elif HF_NAME.match(base):
                 numbered.add(name)
         elif (unit := parent_of(name)) and (framework := _framework_of(base, base_of(unit))):
@@ -82,12 +88,35 @@ def find_units(tree: Tree) -> dict[str, str]:
     for name in numbered:
         if name not in marks and (parent_of(name) in trained or base_of(name).startswith("tmp-")):
             marks[name] = "hf"
+    marks |= dict.fromkeys(_begun_dcp(tree, marks), "dcp")
     return {name: marks[name] for name in sorted(marks) if not _has_outer(name, marks)}
+
+
+def _begun_dcp(tree: Tree, marks: Mapping[str, str]) -> list[str]:
+    """Give the directories that bear a step like their complete neighbours, and hold nothing yet."""
+    kin = {
+        (parent_of(name), STEP.sub("", base_of(name)))
+        for name, framework in marks.items()
+        if framework == "dcp" and STEP.search(base_of(name))
+    }
+    if not kin:
+        return []
+    filled = {parent_of(name) for name in tree}
+    return [
+        name
+        for name, entry in tree.items()
+        if entry.kind == "dir"
+        and name not in filled
+        and STEP.search(base_of(name))
+        and (parent_of(name), STEP.sub("", base_of(name))) in kin
+    ]
 
 
 def _framework_of(base: str, folder: str) -> str:
     if HF_NAME.match(folder) and (base in HF_MARKS or base.startswith("rng_state")):
         return "hf"
+    if base == OURS_MARK and HF_NAME.match(folder):
+        return "vaultlayer"
     if base == ".metadata" or base.endswith(".distcp"):
         return "dcp"
     if base in ORBAX_MARKS:
@@ -266,6 +295,25 @@ def _has_optimizer(unit: Tree) -> bool:
     )
 
 
+class _OurMark(msgspec.Struct):
+    step: int
+    files: dict[str, int]
+
+
+def _judge_ours(path: str, unit: Tree, read: Reader, world: int) -> Verdict:
+    del world
+    if OURS_ASIDE.match(base_of(path)) or OURS_MARK not in unit:
+        return "its writer has not finished", False, False
+    try:
+        mark = msgspec.json.decode(read.head(OURS_MARK, unit[OURS_MARK].size_b), type=_OurMark)
+    except msgspec.DecodeError:
+        return f"{OURS_MARK} cannot be read", False, False
+    for name, size_b in mark.files.items():
+        if name not in unit or unit[name].size_b != size_b:
+            return f"{name} is not as long as {OURS_MARK} says", False, False
+    return "", True, True
+
+
 def _judge_dcp(path: str, unit: Tree, read: Reader, world: int) -> Verdict:
     del path, read, world
     if ".metadata" not in unit:
@@ -276,12 +324,24 @@ def _judge_dcp(path: str, unit: Tree, read: Reader, world: int) -> Verdict:
 
 
 def _judge_orbax(path: str, unit: Tree, read: Reader, world: int) -> Verdict:
-    del unit, read, world
-    return (
-        ("its writer has not finished", False, False)
-        if ORBAX_TMP in base_of(path)
-        else ("", True, False)
-    )
+    del world
+    if ORBAX_TMP in base_of(path):
+        return "its writer has not finished", False, False
+    # Where a rename is no commit, the directory has its last name from the start, and only these tell.
+    if "commit_success.txt" in unit or "_CHECKPOINT_METADATA" not in unit:
+        return "", True, False
+    data = read.head("_CHECKPOINT_METADATA", unit["_CHECKPOINT_METADATA"].size_b)
+    try:
+        metadata = msgspec.json.decode(data, type=_OrbaxMetadata)
+    except msgspec.DecodeError:
+        return "_CHECKPOINT_METADATA cannot be read", False, False
+    begun = metadata.init_timestamp_nsecs and not metadata.commit_timestamp_nsecs
+    return ("its writer has not finished", False, False) if begun else ("", True, False)
+
+
+class _OrbaxMetadata(msgspec.Struct):
+    init_timestamp_nsecs: int | None = None
+    commit_timestamp_nsecs: int | None = None
 
 
 def _judge_accelerate(path: str, unit: Tree, read: Reader, world: int) -> Verdict:
@@ -307,6 +367,7 @@ def _judge_deepspeed(path: str, unit: Tree, read: Reader, world: int) -> Verdict
 
 
 _RULES = {
+    "vaultlayer": _judge_ours,
     "hf": _judge_hf,
     "dcp": _judge_dcp,
     "orbax": _judge_orbax,

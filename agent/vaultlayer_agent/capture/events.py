@@ -35,7 +35,8 @@ class HookEvent(msgspec.Struct, frozen=True, kw_only=True):
 
     `kind`: `hello` (hooks are in place), `framework` (imported), `train` (a Trainer starts; `meta` holds its
     settings), `resumed` (from `path`), `step`, `checkpoint_begin`, `checkpoint_end`, `checkpoint_failed`,
-    `loaded` (the script read `path`), `hook_failed`, and `bye` (the process is gone; made by the server).
+    `native` (our hooks go on from this framework's own checkpoints), `loaded` (the script read `path`),
+    `hook_failed`, and `bye` (the process is gone; made by the server).
     """
 
     kind: str

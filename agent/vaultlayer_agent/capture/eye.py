@@ -17,7 +17,9 @@ from vaultlayer_agent.capture.tree import Entry, Tree
 Key = tuple[str, str, int]
 """Root, name and fingerprint of a checkpoint: another fingerprint, another checkpoint."""
 
-LEADING = frozenset({"hf", "dcp", "orbax", "accelerate", "deepspeed", "lightning", "keras"})
+LEADING = frozenset(
+    {"hf", "dcp", "orbax", "accelerate", "deepspeed", "lightning", "keras", "vaultlayer"}
+)
 """What these frameworks write is meant to be resumed from; a lone torch file may be anything."""
 
 

@@ -5,8 +5,11 @@ from collections.abc import Collection
 import msgspec
 
 SELF_RESUMING = frozenset({"orbax"})
+RELOADED_EXACTLY = frozenset({"dcp", "orbax", "vaultlayer"})
+"""Frameworks that hold all of a training's state; who reads their checkpoints again goes on exactly."""
 NAMES = {
     "hf": "HF Trainer",
+    "vaultlayer": "vaultlayer_checkpoint",
     "dcp": "PyTorch distributed checkpoint",
     "orbax": "Orbax",
     "accelerate": "accelerate",
@@ -18,12 +21,18 @@ NAMES = {
 }
 
 
+UNHOOKED = (
+    "our hooks have not been heard from (--no-hooks, python -I, -E or -S, or not a Python script)"
+)
+
+
 class Seen(msgspec.Struct, kw_only=True):
     """What is known about the script so far.
 
     `hooked`: the hooks have spoken. `train`: the settings of the HF Trainer that runs, if any.
     `found`: frameworks whose complete checkpoints lie on disk. `exact`: the newest HF checkpoint holds
     optimizer and random state. `latest`: its name. `loads`: the script itself read a checkpoint.
+    `native`: the framework whose own checkpoints our hooks go on from, not exactly.
     `resume_args`: the job has resume arguments.
     """
 
@@ -33,6 +42,7 @@ class Seen(msgspec.Struct, kw_only=True):
     exact: bool = False
     latest: str = ""
     loads: bool = False
+    native: str = ""
     resume_args: bool = False
 
 
@@ -41,10 +51,21 @@ def find_tier(seen: Seen) -> tuple[str, str]:
     if seen.hooked and seen.train:
         return _trainer_tier(seen)
     found = [name for name in NAMES if name in seen.found]
+    unhooked = "" if seen.hooked else f"; {UNHOOKED}"
+    if seen.native:
+        return "C", (
+            f"{NAMES[seen.native]}: resumes from its last checkpoint; "
+            "data order and randomness are not restored"
+        )
     if not found:
-        return (
-            "E",
-            "this script has saved no checkpoint so far; after an interruption it starts from zero",
+        return "E", (
+            "this script has saved no checkpoint so far; after an interruption it starts from zero"
+            f"{unhooked}"
+        )
+    if seen.loads and RELOADED_EXACTLY & set(found):
+        return "A", (
+            f"{NAMES[found[0]]}: the script reloads its newest checkpoint by itself, at that step, "
+            "as exactly as it saves random state and data position"
         )
     if seen.loads or seen.resume_args or SELF_RESUMING & set(found):
         return "C", (
@@ -54,6 +75,7 @@ def find_tier(seen: Seen) -> tuple[str, str]:
     return "D", (
         f"{NAMES[found[0]]}: checkpoints are safe in your bucket, but your script starts from zero; "
         "add --resume-args '--resume {latest}' with the flag that your script understands"
+        f"{unhooked}"
     )
 
 
@@ -68,11 +90,8 @@ def _trainer_tier(seen: Seen) -> tuple[str, str]:
             "C",
             "HF Trainer: resumes at the exact step, but not in the data order (ignore_data_skip)",
         )
-    if int(train.get("trained", "1")) > 1:
-        return (
-            "C",
-            "HF Trainer: trains more than once into one directory, which cannot be told apart",
-        )
+    if why := train.get("inexact"):
+        return "C", f"HF Trainer: resumes from its last checkpoint, but not exactly ({why})"
     every = (
         "each epoch"
         if train.get("save_strategy") == "epoch"

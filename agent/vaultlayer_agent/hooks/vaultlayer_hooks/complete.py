@@ -13,8 +13,11 @@ SENTINEL = "checkpoint-is-incomplete.txt"
 HEADER_MOST_B = 100_000_000
 
 
-def last_complete(directory, world=1):
-    """Give the path of the complete `checkpoint-N` with the highest N in a directory, or None."""
+def last_complete(directory, world=1, is_wanted=None):
+    """Give the path of the complete `checkpoint-N` with the highest N in a directory, or None.
+
+    `is_wanted(path)` may refuse some.
+    """
     try:
         names = os.listdir(directory)
     except OSError:
@@ -24,7 +27,7 @@ def last_complete(directory, world=1):
     )
     for step, name in reversed(found):
         path = os.path.join(directory, name)
-        if is_complete(path, step, world):
+        if (is_wanted is None or is_wanted(path)) and is_complete(path, step, world):
             return path
     return None
 
@@ -57,7 +60,9 @@ def _is_whole(path, names, step, world):
     if not _ranks_whole(names, world):
         return False
     return all(
-        _zip_whole(os.path.join(path, name)) for name in [*states, "optimizer.pt"] if name in names
+        is_zip_whole(os.path.join(path, name))
+        for name in [*states, "optimizer.pt"]
+        if name in names
     )
 
 
@@ -119,7 +124,7 @@ def _safetensors_whole(path):
     return size == 8 + length + max(ends, default=0)
 
 
-def _zip_whole(path):
+def is_zip_whole(path):
     """A file of torch is a zip, and its last record is written last; the old format has no such mark."""
     with open(path, "rb") as file:
         if file.read(4) != b"PK\x03\x04":

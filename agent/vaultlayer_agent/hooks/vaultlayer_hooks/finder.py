@@ -25,9 +25,34 @@ def _patch_safetensors(module):
 
 
 def _patch_accelerator(module):
+    from vaultlayer_hooks import accelerate_state
+
+    accelerate_state.patch(module)
+
+
+def _patch_dcp(module):
     from vaultlayer_hooks import saves
 
-    saves.patch_accelerator(module)
+    saves.patch_dcp(module)
+
+
+def _patch_orbax(module):
+    from vaultlayer_hooks import saves
+
+    saves.patch_orbax(module)
+
+
+def _patch_lightning(module):
+    from vaultlayer_hooks import lightning_fit
+
+    lightning_fit.patch(module)
+
+
+def _patch_keras(module):
+    from vaultlayer_hooks import keras_fit
+
+    _seen(module)
+    keras_fit.patch(module)
 
 
 def _seen(module):
@@ -40,9 +65,13 @@ PATCHES = {
     "safetensors.torch": _patch_safetensors,
     "accelerate.accelerator": _patch_accelerator,
     "transformers.trainer": _patch_trainer,
+    "torch.distributed.checkpoint": _patch_dcp,
+    "orbax.checkpoint": _patch_orbax,
     "lightning": _seen,
+    "lightning.pytorch.trainer.trainer": _patch_lightning,
     "pytorch_lightning": _seen,
-    "keras": _seen,
+    "pytorch_lightning.trainer.trainer": _patch_lightning,
+    "keras": _patch_keras,
     "jax": _seen,
     "tensorflow": _seen,
 }

@@ -9,12 +9,12 @@ import functools
 import os
 import time
 
-from vaultlayer_hooks import channel, complete, saves
+from vaultlayer_hooks import channel, complete, hf_native, native, saves
 
 STEP_EVERY_S = 0.2
 LOSS_EVERY_S = 0.05
 
-_trained = {}
+_trainings = {}
 _told_at = [0.0, -1]
 _wanted = [False]
 
@@ -28,47 +28,50 @@ def patch(module):
     step_end, log = _step_ending(handler.on_step_end), _logging(handler.on_log)
     trainer.train, trainer._save_checkpoint = train, save
     handler.on_step_end, handler.on_log = step_end, log
+    _guard(hf_native.patch_passes, trainer)
     channel.tell("framework", framework="hf")
 
 
 def _guard(function, *args):
-    """Call our own code inside the script: whatever it raises, the script goes on."""
-    try:
-        return function(*args)
-    except Exception as failure:
-        channel.tell(
-            "hook_failed", framework="hf", detail=type(failure).__name__ + ": " + str(failure)[:200]
-        )
-        return None
+    return native.guard("hf", function, *args)
 
 
 def _training(original):
     @functools.wraps(original)
     def train(self, resume_from_checkpoint=None, *args, **kwargs):
         trial = args[0] if args else kwargs.get("trial")
+        training = _trainings[id(self)] = _guard(hf_native.Training, self)
         chosen = None
-        if not resume_from_checkpoint and trial is None:
-            chosen = _guard(_choose, self)
-        _guard(_tell_train, self, chosen or resume_from_checkpoint)
+        if training is not None and not resume_from_checkpoint and trial is None:
+            chosen = _guard(training.choose, self.args.world_size)
+        _guard(_tell_train, self, training, chosen or resume_from_checkpoint)
         result = original(self, chosen or resume_from_checkpoint, *args, **kwargs)
+        if chosen:
+            _guard(_end_as_saved, self, chosen)
         _guard(_tell_step, self.state, None, True)
+        _trainings.pop(id(self), None)
         return result
 
     train.vaultlayer = True
     return train
 
 
-def _choose(trainer):
-    """Give the checkpoint to go on from, or None: once per directory, and only in a restarted job."""
-    directory = os.path.abspath(trainer.args.output_dir)
-    _trained[directory] = _trained.get(directory, 0) + 1
-    if os.environ.get("VAULTLAYER_RESUME") != "1" or _trained[directory] > 1:
-        return None
-    return complete.last_complete(trainer.args.output_dir, trainer.args.world_size)
+def _end_as_saved(trainer, path):
+    """Bring random state to where a training ended that was over already: it has not been loaded then."""
+    match = complete.NAME.match(os.path.basename(path))
+    if trainer.state.global_step == int(match.group(1)):
+        trainer._load_rng_state(path)
 
 
-def _tell_train(trainer, path):
+def _tell_train(trainer, training, path):
     args = trainer.args
+    inexact = hf_native.why_not_exact(trainer)
+    if not inexact:
+        native.take_over("HF Trainer saves its exact state by itself")
+    elif path and native.may_resume():
+        native.take_over(
+            "HF Trainer goes on from a checkpoint of its own, which a replay would not find"
+        )
     meta = {
         "world": str(args.world_size),
         "rank": str(args.process_index),
@@ -77,13 +80,16 @@ def _tell_train(trainer, path):
         "ignore_data_skip": str(bool(args.ignore_data_skip)).lower(),
         "save_strategy": str(getattr(args.save_strategy, "value", args.save_strategy)),
         "save_steps": str(args.save_steps),
-        "trained": str(_trained.get(os.path.abspath(args.output_dir), 1)),
+        "trained": str(training.number if training else 1),
+        "inexact": inexact,
     }
     channel.tell("train", framework="hf", meta=meta)
     if isinstance(path, (str, os.PathLike)):
         match = complete.NAME.match(os.path.basename(os.path.abspath(path)))
         step = int(match.group(1)) if match else None
         detail = "exact" if complete.is_exact(path) else "weights only"
+        if detail == "exact" and inexact:
+            detail = "not exact: " + inexact
         channel.tell(
             "resumed", framework="hf", path=os.path.abspath(path), step=step, detail=detail
         )
@@ -95,6 +101,9 @@ def _whole(trainer, args, kwargs):
     folder = "checkpoint-%d" % state.global_step
     path = os.path.abspath(os.path.join(trainer._get_output_dir(trial=trial), folder))
     meta = {"world": str(trainer.args.world_size), "rank": str(trainer.args.process_index)}
+    training = _trainings.get(id(trainer))
+    if training is not None and trainer.args.should_save:
+        training.mark(path)
     return saves.Whole(path, "hf", step=state.global_step, steps=state.max_steps, meta=meta)
 
 
@@ -121,7 +130,8 @@ def _step_ending(original):
 
 
 def _after_step(args, state, control):
-    for message in channel.read():
+    # Where the ghost records, it is the ghost that listens and saves.
+    for message in [] if native.is_ghost_on() else channel.read():
         if message.get("kind") == "save":
             _wanted[0] = True
     # One rank saving alone would wait for the others for ever, so only a single process obeys.

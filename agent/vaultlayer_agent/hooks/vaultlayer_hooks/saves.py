@@ -47,7 +47,7 @@ def _depth():
     return getattr(_state, "depth", 0)
 
 
-def _path_of(target):
+def path_of(target):
     """Give the absolute path as text, or None for an open file, a buffer, or what has none."""
     try:
         return os.path.abspath(os.fsdecode(os.fspath(target)))
@@ -61,7 +61,7 @@ def _telling(save, framework, position, keyword):
     @functools.wraps(save)
     def saving(*args, **kwargs):
         target = args[position] if len(args) > position else kwargs.get(keyword)
-        path = _path_of(target)
+        path = path_of(target)
         if path is None:
             return save(*args, **kwargs)
         with Whole(path, framework):
@@ -76,15 +76,17 @@ def _noting(load, position, keyword):
 
     @functools.wraps(load)
     def loading(*args, **kwargs):
-        target = args[position] if len(args) > position else kwargs.get(keyword)
-        path = _path_of(target)
-        if path is not None and len(_loads) < LOADS_MOST and path not in _loads:
-            _loads.append(path)
-            channel.tell("loaded", path=path)
+        _note_load(path_of(args[position] if len(args) > position else kwargs.get(keyword)))
         return load(*args, **kwargs)
 
     loading.vaultlayer = True
     return loading
+
+
+def _note_load(path):
+    if path is not None and len(_loads) < LOADS_MOST and path not in _loads:
+        _loads.append(path)
+        channel.tell("loaded", path=path)
 
 
 def patch_torch(module):
@@ -103,9 +105,50 @@ def patch_safetensors(module):
         module.save_file = _telling(module.save_file, "safetensors", 1, "filename")
 
 
-def patch_accelerator(module):
-    """Wrap `Accelerator.save_state` where it is given a directory, and note `load_state`."""
-    cls = module.Accelerator
-    if not getattr(cls.save_state, "vaultlayer", False):
-        cls.save_state = _telling(cls.save_state, "accelerate", 1, "output_dir")
-        cls.load_state = _noting(cls.load_state, 1, "input_dir")
+def patch_dcp(module):
+    """Wrap `save` and `load` of `torch.distributed.checkpoint`, under which torchtitan and FSDP keep theirs.
+
+    `async_save` is left to the mark that it writes last.
+    """
+    if getattr(module.save, "vaultlayer", False):
+        return
+    module.save = _telling_dcp(module.save)
+    module.load = _noting_dcp(module.load)
+
+
+def _telling_dcp(save):
+    @functools.wraps(save)
+    def saving(*args, **kwargs):
+        path = _dcp_path(kwargs, "storage_writer")
+        if path is None:
+            return save(*args, **kwargs)
+        with Whole(path, "dcp"):
+            return save(*args, **kwargs)
+
+    saving.vaultlayer = True
+    return saving
+
+
+def _noting_dcp(load):
+    @functools.wraps(load)
+    def loading(*args, **kwargs):
+        _note_load(_dcp_path(kwargs, "storage_reader"))
+        return load(*args, **kwargs)
+
+    loading.vaultlayer = True
+    return loading
+
+
+def _dcp_path(kwargs, storage):
+    """Give the directory of a distributed checkpoint: both arguments are given by keyword only."""
+    if kwargs.get("checkpoint_id") is not None:
+        return path_of(kwargs["checkpoint_id"])
+    return path_of(getattr(kwargs.get(storage), "path", None))
+
+
+def patch_orbax(module):
+    """Note what Orbax restores: the managers and all checkpointers end in these two methods."""
+    for name in ("Checkpointer", "AsyncCheckpointer", "StandardCheckpointer"):
+        cls = getattr(module, name, None)
+        if cls is not None and "restore" in vars(cls):
+            cls.restore = _noting(cls.restore, 1, "directory")

@@ -1,0 +1,139 @@
+"""The Trainer family in its variety, each killed twice, each compared with a run that nothing disturbed."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from framework_files import trainer_files
+from trainees import Run, Trainee, history_of
+from vaultlayer_agent.capture import HookEvent
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+pytestmark = [pytest.mark.train, pytest.mark.anyio, pytest.mark.timeout(300)]
+
+Kill = Callable[[HookEvent], bool]
+
+
+class AtStep:
+    """True once, when a training of this number has come so far."""
+
+    def __init__(self, step: int, training: int = 1) -> None:
+        self._step = step
+        self._training = training
+        self._seen = 0
+
+    def __call__(self, event: HookEvent) -> bool:
+        self._seen += event.kind == "train"
+        return (
+            self._seen == self._training
+            and event.kind == "step"
+            and (event.step or 0) >= self._step
+        )
+
+
+def trainee_of(top: Path, variant: str, *words: str) -> Trainee:
+    return Trainee(top, "hf_variants.py", "--variant", variant, *words)
+
+
+async def killed_twice(trainee: Trainee, first: Kill, second: Kill) -> tuple[Run, Run, Run, Run]:
+    """Give the bare run, the two that were killed, and the one that came to the end."""
+    bare = trainee.run_bare()
+    assert bare.status == 0, bare.output
+    history = history_of(trainee.work)
+    one = await trainee.run(kill=first)
+    assert one.status == -9, one.output
+    two = await trainee.run(resume=one.saved[-1], kill=second)
+    assert two.status == -9, two.output
+    three = await trainee.run(resume=two.saved[-1])
+    assert three.status == 0, three.output
+    for run in (one, two, three):
+        assert not run.told("hook_failed"), run.told("hook_failed")
+    assert three.digest == bare.digest
+    assert history_of(trainee.work) == history
+    return bare, one, two, three
+
+
+def resumed(run: Run) -> list[tuple[str, int | None, str]]:
+    return [
+        (Path(event.path).parent.name, event.step, event.detail) for event in run.told("resumed")
+    ]
+
+
+@pytest.mark.parametrize(
+    "variant", ["plain", "accumulate", "stream", "workers", "epochs", "lora", "subclass"]
+)
+async def test_killed_twice_it_ends_as_if_nothing_had_happened(
+    tmp_path: Path, variant: str
+) -> None:
+    trainee = trainee_of(tmp_path, variant)
+    _, one, two, three = await killed_twice(trainee, AtStep(8), AtStep(17))
+    assert one.saved[-1].cut.tier == "A", one.saved[-1].cut.detail
+    assert resumed(two) == [("out", one.saved[-1].cut.step, "exact")]
+    assert resumed(three) == [("out", two.saved[-1].cut.step, "exact")]
+    assert (two.saved[-1].cut.step or 0) >= 15, "the second life went on from the first"
+
+
+async def test_the_best_checkpoint_outlives_rotation_and_death(tmp_path: Path) -> None:
+    trainee = trainee_of(tmp_path, "best")
+    await killed_twice(trainee, AtStep(8), AtStep(17))
+    kept = sorted(path.name for path in (trainee.work / "out").glob("checkpoint-*"))
+    assert len(kept) <= 2, "rotation removed the oldest, by their times, as without a restart"
+
+
+async def test_supervised_fine_tuning_with_lora_goes_on_exactly(tmp_path: Path) -> None:
+    pytest.importorskip("trl")
+    pytest.importorskip("peft")
+    trainee = Trainee(tmp_path, "hf_sft.py")
+    _, one, _, three = await killed_twice(trainee, AtStep(6), AtStep(10))
+    assert any(name.endswith("adapter_model.safetensors") for name in one.saved[-1].names)
+    assert three.told("step")[0].step == 9
+
+
+@pytest.mark.parametrize("variant", ["two-places", "one-place"])
+async def test_two_trainings_of_one_script_are_told_apart(tmp_path: Path, variant: str) -> None:
+    trainee = trainee_of(tmp_path, variant, "--steps", "12", "--save-steps", "5")
+    bare, _, two, three = await killed_twice(trainee, AtStep(7), AtStep(7, training=2))
+    del bare
+    place = "out2" if variant == "two-places" else "out"
+    assert (place, 5, "exact") in resumed(three)
+    assert resumed(two) == [("out", 5, "exact")]
+
+
+async def test_a_script_that_resumes_by_itself_is_left_alone(tmp_path: Path) -> None:
+    trainee = trainee_of(tmp_path, "plain", "--from-own")
+    trainee.code = {}
+    bare = trainee.run_bare()
+    assert "script resumes None" not in bare.output or bare.status == 0
+    one = await trainee.run(kill=AtStep(8))
+    broken = one.saved[-1].directory / "out/checkpoint-99"
+    broken.mkdir()
+    (broken / "model.safetensors").write_bytes(b"half of it")
+    two = await trainee.run(resume=one.saved[-1], kill=AtStep(17))
+    assert "script resumes out/checkpoint-5" in two.output, "the broken one was set aside"
+    three = await trainee.run(resume=two.saved[-1])
+    assert "script resumes out/checkpoint-15" in three.output
+    assert three.digest == bare.digest
+
+
+async def test_a_checkpoint_that_came_with_the_code_is_not_resumed_from(tmp_path: Path) -> None:
+    trainee = trainee_of(tmp_path, "plain")
+    bare = trainee.run_bare()
+    old = trainer_files(500)
+    trainee.code = {f"out/checkpoint-500/{name}": data for name, data in old.items()}
+    one = await trainee.run(kill=AtStep(8))
+    assert resumed(one) == []
+    two = await trainee.run(resume=one.saved[-1])
+    assert resumed(two) == [("out", 5, "exact")]
+    assert two.digest == bare.digest
+
+
+@pytest.mark.parametrize(
+    ("variant", "why"), [("skip", "ignore_data_skip"), ("never", "save_strategy=no")]
+)
+async def test_what_is_not_exact_is_told(tmp_path: Path, variant: str, why: str) -> None:
+    run = await trainee_of(tmp_path, variant, "--steps", "12").run()
+    assert run.final is not None
+    assert run.final.cut.tier == {"skip": "C", "never": "E"}[variant]
+    assert why in run.final.cut.detail
