@@ -71,7 +71,7 @@ class Trainee:
         self.more: dict[str, str] = {}
         self.code: dict[str, bytes] = {}
         self.beside: dict[str, bytes] = {}
-        self._packages = packages
+        self._packages = f"{JOBS / 'older'}{os.pathsep}{packages}" if packages else ""
         self._saves = 0
 
     def env(self, **more: str) -> dict[str, str]:

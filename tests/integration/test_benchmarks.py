@@ -25,6 +25,7 @@ ROWS = {
         "idle PSS, all",
         "idle USS, all",
     },
+    "hooks": {"start, bare: pass", "cost of hooks: pass"},
     "ledger": {
         "ledger append, one writer",
         "appends a second, 4 writers, 1 stream",

@@ -1,5 +1,9 @@
-"""The Trainer family in its variety, each killed twice, each compared with a run that nothing disturbed."""
+"""The Trainer family in its variety, each killed twice, each compared with a run that nothing disturbed.
 
+`VAULTLAYER_TEST_TRANSFORMERS_4` as in `test_hook_hf.py`: what the older line does otherwise is run with it.
+"""
+
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,11 +11,14 @@ import pytest
 
 from framework_files import trainer_files
 from trainees import Run, Trainee, history_of
-from vaultlayer_agent.capture import HookEvent
+from vaultlayer_agent.capture import HookEvent, hook_path
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 pytestmark = [pytest.mark.train, pytest.mark.anyio, pytest.mark.timeout(300)]
+
+FOUR = os.environ.get("VAULTLAYER_TEST_TRANSFORMERS_4", "")
+with_four = pytest.mark.skipif(not FOUR, reason="no transformers 4")
 
 Kill = Callable[[HookEvent], bool]
 
@@ -33,8 +40,8 @@ class AtStep:
         )
 
 
-def trainee_of(top: Path, variant: str, *words: str) -> Trainee:
-    return Trainee(top, "hf_variants.py", "--variant", variant, *words)
+def trainee_of(top: Path, variant: str, *words: str, packages: str = "") -> Trainee:
+    return Trainee(top, "hf_variants.py", "--variant", variant, *words, packages=packages)
 
 
 async def killed_twice(trainee: Trainee, first: Kill, second: Kill) -> tuple[Run, Run, Run, Run]:
@@ -137,3 +144,48 @@ async def test_what_is_not_exact_is_told(tmp_path: Path, variant: str, why: str)
     assert run.final is not None
     assert run.final.cut.tier == {"skip": "C", "never": "E"}[variant]
     assert why in run.final.cut.detail
+
+
+@with_four
+@pytest.mark.parametrize("variant", ["accumulate", "workers", "epochs"])
+async def test_the_older_line_goes_on_exactly_too(tmp_path: Path, variant: str) -> None:
+    trainee = trainee_of(tmp_path, variant, packages=FOUR)
+    _, one, two, three = await killed_twice(trainee, AtStep(8), AtStep(17))
+    assert one.saved[-1].cut.tier == "A", one.saved[-1].cut.detail
+    assert resumed(two) == [("out", one.saved[-1].cut.step, "exact")]
+    assert resumed(three) == [("out", two.saved[-1].cut.step, "exact")]
+
+
+@with_four
+async def test_the_older_line_tells_two_trainings_apart(tmp_path: Path) -> None:
+    trainee = trainee_of(tmp_path, "one-place", "--steps", "12", packages=FOUR)
+    _, _, _, three = await killed_twice(trainee, AtStep(7), AtStep(7, training=2))
+    assert ("out", 5, "exact") in resumed(three)
+
+
+@with_four
+async def test_the_older_line_is_not_exact_on_streams_and_says_so(tmp_path: Path) -> None:
+    run = await trainee_of(tmp_path, "stream", "--steps", "12", packages=FOUR).run()
+    assert run.final is not None
+    assert run.final.cut.tier == "C"
+    assert "without a length" in run.final.cut.detail
+
+
+GHOST = (hook_path() / "vaultlayer_hooks" / "ghost").is_dir()
+
+
+@pytest.mark.skipif(not GHOST, reason="no ghost among the hooks")
+@pytest.mark.parametrize(("variant", "off"), [("plain", True), ("never", False), ("skip", False)])
+async def test_the_ghost_leaves_only_what_the_trainer_resumes_exactly(
+    tmp_path: Path, variant: str, *, off: bool
+) -> None:
+    trainee = trainee_of(tmp_path, variant, "--steps", "6")
+    trainee.more = {
+        "VAULTLAYER_GHOST_DIR": str(tmp_path / "ghost"),
+        "VAULTLAYER_GHOST_MODE": "record",
+        "VAULTLAYER_WORK_DIR": str(trainee.work),
+    }
+    run = await trainee.run()
+    assert run.status == 0, run.output
+    assert run.told("ghost")
+    assert bool(run.told("ghost_off")) is off, run.told("ghost_off")

@@ -103,3 +103,27 @@ def test_resume_args_are_appended_only_when_there_is_something_to_resume():
 def test_a_template_that_cannot_be_used_is_said_so(template: str):
     with pytest.raises(CommandError):
         en.script_command(["t"], template, en.Resume(path=Path("/w/c")))
+
+
+def test_a_path_with_spaces_and_braces_stays_one_word():
+    resume = en.Resume(path=Path("/w/my runs/{a} 'b'/step 3.pt"), step=3)
+    words = en.script_command(["t"], "--resume {latest} --in '{latest_dir}/x y' --n={step}", resume)
+    assert words[1:] == [
+        "--resume",
+        "/w/my runs/{a} 'b'/step 3.pt",
+        "--in",
+        "/w/my runs/{a} 'b'/x y",
+        "--n=3",
+    ]
+
+
+def test_the_directory_for_checkpoints_is_ours_only_while_the_user_names_none():
+    def made(user: dict[str, str]) -> str:
+        forced = {"CHECKPOINT_DIR": "/w/checkpoints"}
+        env = en.script_environment(
+            base={}, user=user, forced=forced, job="j", pins=en.Pins(), hooks=None
+        )
+        return env["CHECKPOINT_DIR"]
+
+    assert made({}) == "/w/checkpoints"
+    assert made({"CHECKPOINT_DIR": "/mine"}) == "/mine"

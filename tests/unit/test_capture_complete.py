@@ -203,3 +203,59 @@ def test_a_state_file_with_infinite_losses_can_be_read(tmp_path: Path) -> None:
     files["trainer_state.json"] = json.dumps({"global_step": 30, "log_history": log}).encode()
     write(tmp_path / "checkpoint-30", files)
     assert judge(tmp_path, "checkpoint-30").complete
+
+
+def test_an_empty_directory_beside_distributed_checkpoints_is_one_that_was_begun(
+    tmp_path: Path,
+) -> None:
+    write(tmp_path / "ckpt/step-100", {".metadata": b"m", "__0_0.distcp": b"s"})
+    (tmp_path / "ckpt/step-200").mkdir()
+    (tmp_path / "ckpt/other").mkdir()
+    (tmp_path / "step-300").mkdir()
+    assert sorted(find_units(scan(tmp_path))) == ["ckpt/step-100", "ckpt/step-200"]
+    assert judge(tmp_path, "ckpt/step-200").why == "no .metadata"
+
+
+@pytest.mark.parametrize(
+    ("metadata", "complete"),
+    [
+        ({"init_timestamp_nsecs": 5, "commit_timestamp_nsecs": 9}, True),
+        ({"init_timestamp_nsecs": 5, "commit_timestamp_nsecs": None}, False),
+        ({}, True),
+    ],
+)
+def test_orbax_without_a_rename_is_complete_once_it_names_its_commit(
+    tmp_path: Path, metadata: dict[str, int | None], *, complete: bool
+) -> None:
+    data = json.dumps(metadata).encode()
+    unit = write(tmp_path / "ckpt/40", {"_CHECKPOINT_METADATA": data, "default/d/x": b"1"})
+    assert judge(tmp_path, "ckpt/40").complete is complete
+    write(unit, {"commit_success.txt": b"done"})
+    assert judge(tmp_path, "ckpt/40").complete
+
+
+def test_a_checkpoint_by_hand_that_is_being_written_is_set_aside(tmp_path: Path) -> None:
+    mark = json.dumps({"format": 1, "step": 4, "files": {"model.pt": 3}}).encode()
+    write(tmp_path / "c/checkpoint-4", {"checkpoint.json": mark, "model.pt": b"abc"})
+    write(tmp_path / "c/.checkpoint-8.tmp-77", {"model.pt": b"abc"})
+    write(tmp_path / "elsewhere", {"checkpoint.json": b"of the user's own"})
+    assert find_units(scan(tmp_path)) == {
+        "c/checkpoint-4": "vaultlayer",
+        "c/.checkpoint-8.tmp-77": "vaultlayer",
+    }
+    assert judge(tmp_path, "c/checkpoint-4").complete
+    assert not judge(tmp_path, "c/.checkpoint-8.tmp-77").complete
+
+
+def test_a_numbered_directory_of_a_plain_loop_is_not_taken_for_a_trainers(tmp_path: Path) -> None:
+    files = {"model.pt": torch_bytes(), "optimizer.pt": torch_bytes(), "rng_state.pth": b"r"}
+    write(tmp_path / "checkpoints/checkpoint-5", files)
+    assert find_units(scan(tmp_path)) == {}
+    by_hand = write(tmp_path / "c/checkpoint-4", files)
+    (by_hand / "checkpoint.json").write_text(
+        json.dumps({"format": 1, "step": 4, "files": {n: len(d) for n, d in files.items()}})
+    )
+    assert judge(tmp_path, "c/checkpoint-4").framework == "vaultlayer"
+    assert judge(tmp_path, "c/checkpoint-4").complete
+    write(tmp_path / "checkpoints", {f"checkpoint-6/{n}": d for n, d in trainer_files(6).items()})
+    assert not judge(tmp_path, "checkpoints/checkpoint-5").complete, "beside a Trainer's own"

@@ -32,7 +32,8 @@ from vaultlayer_agent.capture.tree import (
 
 SENTINEL = "checkpoint-is-incomplete.txt"
 HF_NAME = re.compile(r"^(?:tmp-)?checkpoint-(\d+)$")
-HF_MARKS = ("trainer_state.json", "training_args.bin", "optimizer.pt", "scheduler.pt", SENTINEL)
+HF_MARKS = ("trainer_state.json", "training_args.bin", SENTINEL)
+"""What only the Trainer writes, the second before optimizer and random state: their names are anybody's."""
 STEP = re.compile(r"(?:step|iter|checkpoint)[-_=]?(\d+)|^(\d+)$")
 RANK = re.compile(r"^(?:rng_state|random_states)_(\d+)\.(?:pth|pkl)$")
 SHARD = re.compile(r"^[^/]*-\d{5}-of-\d{5}\.(?:safetensors|bin)$")
@@ -113,7 +114,7 @@ def _begun_dcp(tree: Tree, marks: Mapping[str, str]) -> list[str]:
 
 
 def _framework_of(base: str, folder: str) -> str:
-    if HF_NAME.match(folder) and (base in HF_MARKS or base.startswith("rng_state")):
+    if HF_NAME.match(folder) and base in HF_MARKS:
         return "hf"
     if base == OURS_MARK and HF_NAME.match(folder):
         return "vaultlayer"

@@ -135,9 +135,11 @@ class Finder:
         return spec
 
     def _ask_others(self, name, path, target):
-        for finder in sys.meta_path:
+        # Those in front of us have been asked already, and said nothing.
+        finders = list(sys.meta_path)
+        for finder in finders[finders.index(self) + 1 :] if self in finders else finders:
             find = getattr(finder, "find_spec", None)
-            if finder is self or find is None:
+            if find is None:
                 continue
             spec = find(name, path, target)
             if spec is not None:
