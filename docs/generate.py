@@ -5,6 +5,7 @@
 
 import inspect
 import re
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import msgspec
@@ -12,6 +13,7 @@ import msgspec
 from vaultlayer import events, messages, subjects
 from vaultlayer.ids import Attempt, JobId
 from vaultlayer.messages import actors, agents, people
+from vaultlayer_cli.sweep.records import SMOKES, Record, newest, read
 
 DOCS = Path(__file__).parent
 JOB = JobId("j7k3mz9qta")
@@ -118,7 +120,47 @@ def protocol() -> str:
     return "\n".join(lines) + "\n"
 
 
-PAGES = {"protocol.md": protocol}
+def smoke_cell(record: Record | None) -> str:
+    """Spell one smoke job's newest result."""
+    if record is None:
+        return "not run"
+    if not record.passed:
+        return f"FAILED: {record.detail}"
+    step = "" if record.resumed_step is None else f", went on from step {record.resumed_step}"
+    return (
+        f"passed{step}; training {record.train_s:.1f} s, wall clock {record.wall_s:.1f} s, "
+        f"${record.cost_usd:.4f}, job `{record.job}`"
+    )
+
+
+def test_matrix() -> str:
+    """Render docs/test-matrix.md from the records of sweeps."""
+    found = newest(read(DOCS / "test-matrix.jsonl"))
+    drivers = sorted(point.name for point in entry_points(group="vaultlayer.drivers"))
+    lines = [
+        "# Test matrix",
+        "",
+        "Written by `python docs/generate.py` from `docs/test-matrix.jsonl`, to which",
+        "`vaultlayer sweep PROVIDER --record docs/test-matrix.jsonl` adds. Each cell is the newest result",
+        "of one smoke job, run through the ordinary product. *Simulated*: the provider's address was that of",
+        "a simulator on the same machine, whose instances run the real bootstrap and agent. *Live*: the",
+        "provider itself.",
+        "",
+        "| provider | smoke job | simulated | live |",
+        "| --- | --- | --- | --- |",
+    ]
+    for name in drivers:
+        live = "local" if name == "local" else "live"
+        for smoke in SMOKES:
+            simulated = (
+                "-" if name == "local" else smoke_cell(found.get((name, "simulated", smoke)))
+            )
+            real = smoke_cell(found.get((name, live, smoke)))
+            lines.append(f"| {name} | {smoke} | {simulated} | {real} |")
+    return "\n".join(lines) + "\n"
+
+
+PAGES = {"protocol.md": protocol, "test-matrix.md": test_matrix}
 
 
 def main() -> None:

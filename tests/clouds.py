@@ -40,6 +40,10 @@ class Cloud:
             needs_keys=True,
         )
 
+    @property
+    def options(self) -> type[msgspec.Struct]:
+        return msgspec.Struct
+
     def build(self, context: DriverContext) -> Driver:
         self.keys.append(context.secrets["api_key"])
         return CloudDriver(self)

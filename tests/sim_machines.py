@@ -6,6 +6,7 @@ from random import Random
 
 import anyio
 from anyio.abc import TaskGroup
+from msgspec import Struct
 
 from vaultlayer.driver import (
     Driver,
@@ -70,6 +71,10 @@ class Provider:
     fault: str = ""
     made: int = 0
     violations: list[str] = field(default_factory=list[str])
+
+    @property
+    def options(self) -> type[Struct]:
+        return Struct
 
     def build(self, context: DriverContext) -> Driver:  # noqa: ARG002
         return _Driver(self)

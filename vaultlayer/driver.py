@@ -33,6 +33,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How long nothing is ordered here after a refused create."""
     needs_keys: bool = False
     """The pool asks the vault for its API keys before it builds the driver."""
+    keys: dict[str, str] = {}
+    """The fields of its key by name, each with what a person is asked for."""
     work_root: str = "/workspace"
     """Where working directories stand on its machines; `~` and home are expanded by the driver."""
     drills: list[str] = []
@@ -61,6 +63,8 @@ class Need(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     gpu_count: int = 0
     image: str = ""
     max_price_usd_h: float | None = None
+    wait_s: float = 3.0
+    """How long the asker waits; a pool then gives what it has."""
 
 
 class OfferList(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -69,6 +73,10 @@ class OfferList(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     provider: str
     offers: list[Offer] = []
     refusal: str = ""
+    late: bool = False
+    """It did not answer in the time there was; asked again it may."""
+    age_s: float = 0.0
+    """Above zero: from an earlier question, because there was no new answer in time."""
     manifest: Manifest | None = None
     """Set by the pool, so that whoever orders knows the provider's terms."""
 
@@ -179,6 +187,11 @@ class DriverType(Protocol):
     @property
     def manifest(self) -> Manifest:
         """The same manifest as the driver's."""
+        ...
+
+    @property
+    def options(self) -> type[msgspec.Struct]:
+        """The shape of the provider's table, so that a fault in it is told with its line before all else."""
         ...
 
     def build(self, context: DriverContext) -> Driver:

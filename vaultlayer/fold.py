@@ -199,7 +199,14 @@ def _end(job: Job, number: int, end: End, reason: str, at: float) -> Job:
 
 
 def _started(job: Job, event: ev.Started) -> Job:
-    return _with(job, event.attempt, started_at=event.at, restore_s=event.restore_s)
+    return _with(
+        job,
+        event.attempt,
+        started_at=event.at,
+        restore_s=event.restore_s,
+        resumed_from=event.resumed_from,
+        resumed_step=event.resumed_step,
+    )
 
 
 def _stepped(job: Job, event: ev.Stepped) -> Job:

@@ -7,13 +7,22 @@ used. The file is TOML; unknown keys are errors, and an error names file, line a
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
 
 import msgspec
 
 from vaultlayer.errors import ConfigError, NotInitialisedError
 from vaultlayer.lease import PROFILES, LeaseTerms
+
+VERSION = 1
+BUS_SCHEMES = ("nats", "tls", "ws", "wss")
+WEB_SCHEMES = ("http", "https")
+
+AtLeastOne = Annotated[int, msgspec.Meta(ge=1)]
+Seconds = Annotated[float, msgspec.Meta(gt=0)]
 
 
 class Home(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,7 +85,7 @@ class BusSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Where a nats-server of one's own tells of itself (`http_port`), so that its sync setting is checked."""
     vouched: bool = False
     """Somebody else has made sure that the server syncs before it acknowledges, and nobody can ask it."""
-    streams: int = 4
+    streams: Annotated[int, msgspec.Meta(ge=1, le=256)] = 4
 
 
 class StoreSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -94,11 +103,11 @@ class LeaseSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """`[lease]`: a profile, or its numbers in seconds."""
 
     profile: str = "default"
-    beat_s: float | None = None
-    suspect_s: float | None = None
-    agent_s: float | None = None
-    broker_s: float | None = None
-    orphan_s: float | None = None
+    beat_s: Seconds | None = None
+    suspect_s: Seconds | None = None
+    agent_s: Seconds | None = None
+    broker_s: Seconds | None = None
+    orphan_s: Seconds | None = None
 
     def terms(self) -> LeaseTerms:
         """Give the terms; raises ConfigError when they contradict the lease rule."""
@@ -121,16 +130,16 @@ class LeaseSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 class RunSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[run]`: defaults of `vaultlayer run`."""
 
-    workdir_max_mb: int = 512
+    workdir_max_mb: AtLeastOne = 512
     """A working directory above this is refused, so that nobody uploads a data set by mistake."""
-    keep_last: int = 3
-    keep_every: int = 10
+    keep_last: AtLeastOne = 3
+    keep_every: AtLeastOne = 10
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole file."""
 
-    version: int = 1
+    version: int = VERSION
     bus: BusSettings = BusSettings()
     store: StoreSettings = StoreSettings()
     lease: LeaseSettings = LeaseSettings()
@@ -152,13 +161,18 @@ def load_settings(path: Path) -> Settings:
         ConfigError: it is no TOML, a field is unknown or has the wrong type.
     """
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise NotInitialisedError(
             f"there is no configuration at {path}", mend="vaultlayer init --yes"
         ) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read {path}", why=str(error)) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"cannot read {path}", why="it is no UTF-8 text", mend="write it anew as UTF-8"
+        ) from error
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise ConfigError(f"cannot read {path}", why=why, mend=f"see to {path}") from error
     return parse_settings(text, str(path))
 
 
@@ -174,39 +188,118 @@ def parse_settings(text: str, path: str) -> Settings:
         settings = msgspec.convert(raw, Settings)
         settings.lease.terms()
     except msgspec.ValidationError as error:
-        field, line = _place(str(error), text)
-        raise ConfigError(
-            f"{path}{f', line {line}' if line else ''}: {field or 'a field'} cannot be used",
-            why=str(error),
-            mend="docs/configuration.md lists every field",
-        ) from error
+        raise field_error(error, text, path, shapes=_SHAPES) from error
     except ConfigError as error:
         raise ConfigError(
             f"{path}, line {_line_of(text, 'lease')}: {error.what}", why=error.why, mend=error.mend
         ) from error
+    for field, why in _faults(settings):
+        raise _cannot_be_used(field, text, path, why=why)
     return settings
 
 
-def _place(message: str, text: str) -> tuple[str, int]:
-    """Give (field, line) that a validation message speaks of; line 0 when it cannot be found."""
+def field_error(
+    error: msgspec.ValidationError,
+    text: str,
+    path: str,
+    *,
+    table: str = "",
+    shapes: Mapping[str, type[msgspec.Struct]],
+) -> ConfigError:
+    """Say which field of which line cannot be used.
+
+    Args:
+        error: what the conversion said.
+        text: the whole file.
+        path: its path, for the message.
+        table: the table that was converted, such as `providers.local`; empty: all.
+        shapes: the struct of each table, so that a misspelt field is told the nearest one.
+    """
+    field = ".".join(part for part in (table, _field_of(str(error))) if part)
+    near: Sequence[str] = ()
+    if "unknown field" in str(error):
+        import difflib  # noqa: PLC0415  only on the way to an error
+
+        parent, _, name = field.rpartition(".")
+        known = shapes[parent].__struct_fields__ if parent in shapes else ()
+        near = difflib.get_close_matches(name, known, n=1)
+    return _cannot_be_used(field, text, path, why=str(error), near=near)
+
+
+def _cannot_be_used(
+    field: str, text: str, path: str, *, why: str, near: Sequence[str] = ()
+) -> ConfigError:
+    line = _line_of(text, field)
+    mend = "docs/configuration.md lists every field"
+    return ConfigError(
+        f"{path}{f', line {line}' if line else ''}: {field or 'a field'} cannot be used",
+        why=why,
+        mend=f"{near[0]} is the nearest known field; {mend}" if near else mend,
+    )
+
+
+_SHAPES: dict[str, type[msgspec.Struct]] = {
+    "": Settings,
+    "bus": BusSettings,
+    "store": StoreSettings,
+    "lease": LeaseSettings,
+    "run": RunSettings,
+}
+
+
+def _faults(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Give (field, why) of what has the right type and can still not be meant."""
+    if settings.version != VERSION:
+        yield "version", f"this program reads version {VERSION}"
+    bus, store = settings.bus, settings.store
+    for field, urls, schemes in (
+        ("bus.urls", bus.urls, BUS_SCHEMES),
+        ("bus.public_urls", bus.public_urls, BUS_SCHEMES),
+        ("bus.monitor_url", [bus.monitor_url], WEB_SCHEMES),
+        ("store.endpoint", [store.endpoint], WEB_SCHEMES),
+        ("store.sts_endpoint", [store.sts_endpoint], WEB_SCHEMES),
+    ):
+        for url in urls:
+            if url and not _is_address(url, schemes):
+                # Not shown: an address may hold a password.
+                yield field, f"an address begins with {_any_of(schemes)}, then the host"
+    for name, table in settings.providers.items():
+        if not isinstance(table.get("allow", False), bool):
+            yield f"providers.{name}.allow", "it is true or false, without quotes"
+
+
+def _is_address(url: str, schemes: Sequence[str]) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _any_of(schemes: Sequence[str]) -> str:
+    return " or ".join(f"{scheme}://" for scheme in schemes)
+
+
+def _field_of(message: str) -> str:
+    """Give the field that a validation message speaks of, with its tables."""
     unknown = re.search(r"unknown field `([^`]+)`", message)
     path = re.search(r"\$\.?([\w.\[\]]*)`", message)
     dotted = (path[1] if path else "").strip(".")
-    if unknown:
-        dotted = f"{dotted}.{unknown[1]}" if dotted else unknown[1]
-    return dotted, _line_of(text, dotted)
+    return f"{dotted}.{unknown[1]}".strip(".") if unknown else dotted
 
 
 def _line_of(text: str, dotted: str) -> int:
-    """Find the line of `table.key`, or of the table's head."""
+    """Find the line of `table.key`, or of the table's head; 0: nowhere."""
+    dotted = re.sub(r"\[.*", "", dotted)
     table, _, key = dotted.rpartition(".")
-    current = ""
+    current, head_line = "", 0
     for number, line in enumerate(text.splitlines(), 1):
         bare = line.strip()
         if head := re.match(r"\[([^\]]+)\]", bare):
             current = head[1].strip()
-            if current == dotted:
+            if f"{current}.".startswith(f"{dotted}."):
                 return number
+            head_line = number if current == table else head_line
         elif current == table and re.match(rf"{re.escape(key)}\s*=", bare):
             return number
-    return 0
+    return head_line

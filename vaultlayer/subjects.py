@@ -57,8 +57,11 @@ def parse_event(subject: str) -> tuple[JobId, str]:
 SUBMIT = "vl.cmd.submit"
 UPLOAD_CREDENTIAL = "vl.cmd.upload_credential"
 VAULT_KEY = "vl.cmd.vault_key"
+PROVIDER_KEY = "vl.cmd.provider_key"
+PROVIDER_KEYS = "vl.q.provider_keys"
 LIST_JOBS = "vl.q.jobs"
 OFFERS = "vl.q.offers"
+AUDIT = "vl.q.audit"
 STATUS = "vl.q.status"
 
 
@@ -146,7 +149,7 @@ def controls(job: JobId, attempt: Attempt) -> str:
 
 
 def pool(provider: str, verb: str) -> str:
-    """A request to the pool of one provider: `offers probe terminate absent audit`."""
+    """A request to the pool of one provider: `offers probe terminate absent audit rekeyed`."""
     return f"vl.pool.{provider}.{verb}"
 
 

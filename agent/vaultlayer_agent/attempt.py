@@ -123,7 +123,9 @@ class Attempt:
     def _choice(self) -> Choice:
         spec = self._brief.spec
         is_off = parse_every(spec.snapshot_every).is_off
-        return Choice(ghost=spec.hooks and not is_off, resume_args=bool(spec.resume_args))
+        # A snapshot's image holds the working directory alone.
+        can = spec.hooks and not is_off and not self._layout.outputs
+        return Choice(ghost=can, resume_args=bool(spec.resume_args))
 
     async def _set_course(
         self, code: Manifest | None, restored: Restored, restore_s: float

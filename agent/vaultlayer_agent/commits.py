@@ -153,6 +153,8 @@ class Committer:
         """Of the newest cut that was taken in hand."""
         self.ghost: CheckpointRef | None = None
         """The newest ghost checkpoint that holds; those after it tell where it lies."""
+        self.uplink_b_s = 0.0
+        """The best rate that an upload has reached, 0 before the first."""
         self._over = anyio.Event()
         self.box = CutBox(source)
 
@@ -259,6 +261,8 @@ class Committer:
 
     def _has_committed(self, cut: Cut, uploaded: Uploaded) -> None:
         self._parent = uploaded.content
+        rate = uploaded.new_b / max(uploaded.seconds, 0.001)
+        self.uplink_b_s = max(self.uplink_b_s, rate)
         committed = Committed(
             seq=uploaded.content.seq,
             step=cut.step,

@@ -24,7 +24,7 @@ from vaultlayer_agent.capture.snapshots import FRAMEWORK, Snapshots
 from vaultlayer_agent.commits import Committed, Committer
 from vaultlayer_agent.ghost import Phase
 from vaultlayer_agent.layout import Layout
-from vaultlayer_agent.pace import Pace
+from vaultlayer_agent.pace import BETWEEN_S, Pace
 from vaultlayer_agent.prepare import Restored, fallen_tier
 from vaultlayer_agent.process import Ending
 from vaultlayer_agent.recorder import Recorder
@@ -91,7 +91,9 @@ class Course:
         replays = restored.way.kind is Kind.REPLAY
         self._recorder = Recorder(
             gh.begin(records=restored.way.records, replays=replays),
-            Pace(every=parse_every(brief.spec.snapshot_every)),
+            Pace(
+                every=parse_every(brief.spec.snapshot_every), between_s=brief.between_s or BETWEEN_S
+            ),
             snapshots=Snapshots(layout.ghost, layout.base, capture),
             capture=capture,
             hooks=self._running.hooks,
@@ -255,13 +257,13 @@ class Course:
             self._reports.found_tier(*self._capture.tier())
 
     def _committed(self, committed: Committed) -> None:
-        if committed.framework == FRAMEWORK:
-            self._recorder.uploaded(committed.upload_s)
         step = "" if committed.step is None else f" of step {committed.step}"
         self._around.output.say(
             f"checkpoint {committed.seq}{step} is safe: "
             f"{committed.new_b / 1e6:.1f} MB new of {committed.size_b / 1e6:.1f} MB"
         )
+        if committed.framework == FRAMEWORK:
+            self._recorder.uploaded(committed.upload_s)
 
     async def finalise(self) -> hp.Happening:
         """Commit what the script left, however long that takes."""
@@ -318,7 +320,9 @@ class Course:
 
     async def warn(self, grace_s: float) -> None:
         """Tell the hooks that the machine will be taken, so that the script saves at its next step."""
-        await self._running.tell("notice", grace_s=grace_s)
+        uplink_b_s = self._committer.uplink_b_s
+        known = {"uplink_b_s": uplink_b_s} if uplink_b_s else {}
+        await self._running.tell("notice", grace_s=grace_s, **known)
         await self._running.tell("save")
 
     async def save(self) -> None:

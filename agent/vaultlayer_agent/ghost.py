@@ -67,8 +67,9 @@ def hear(ghost: Ghost, event: HookEvent) -> Ghost:
     """Take what a hook says; what comes after a fall, or from a run without a ghost, changes nothing."""
     if ghost.phase in {Phase.OFF, Phase.FALLEN}:
         return ghost
-    world = max(ghost.world, _count(event, "world"))
-    ghost = replace(ghost, step=max(ghost.step, event.step or 0), world=world)
+    ghost = replace(
+        ghost, step=max(ghost.step, event.step or 0), world=max(ghost.world, event.world)
+    )
     match event.kind:
         case "ghost" if ghost.phase is Phase.WAITING:
             return replace(ghost, phase=Phase.RECORDING)

@@ -62,6 +62,16 @@ def at_risk_s(pace: Pace) -> float:
     return interval_s(pace) + pace.upload_s
 
 
+def risk_words(pace: Pace) -> str:
+    """Say what can be lost at most, in whole units a person would use; "" when nobody asks for snapshots."""
+    if pace.every.is_off:
+        return ""
+    if pace.every.steps:
+        return f"{pace.every.steps} steps"
+    minutes = at_risk_s(pace) / 60
+    return f"{max(10, round(minutes * 6) * 10)} s" if minutes < 2 else f"{round(minutes)} min"
+
+
 def recording(pace: Pace, now_s: float) -> Pace:
     """The script records from now on; steps chosen by the user are counted by the hook itself."""
     if pace.every.is_off or pace.every.steps:

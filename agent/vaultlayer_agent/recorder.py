@@ -58,6 +58,7 @@ class Recorder:
         self._reports = reports
         self._clock_s = clock_s
         self._fell = fell
+        self._risk = ""
         capture.is_held = ghost.is_unproved
 
     async def heard(self, event: HookEvent) -> None:
@@ -107,6 +108,10 @@ class Recorder:
     def uploaded(self, upload_s: float) -> None:
         """Learn how long a snapshot's way to the bucket is."""
         self.pace = pc.uploaded(self.pace, upload_s, self._clock_s())
+        risk = pc.risk_words(self.pace)
+        if risk and risk != self._risk:
+            self._risk = risk
+            self._output.say(f"at most about {risk} of work can be lost from now on")
 
     def _publish(self, cut: Cut, taken: Taken) -> None:
         get_logger().info(

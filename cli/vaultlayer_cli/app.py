@@ -27,7 +27,9 @@ GROUPS: dict[str, dict[str, str]] = {
         "pull": "Fetch a job's newest checkpoint, which holds all its outputs.",
         "cancel": "Stop a job; what it has saved stays.",
         "drill": "Kill, freeze or preempt a job's machine, to see it recover.",
+        "providers": "List the providers, allow or ban one, hand over its API key.",
         "offers": "Show what each provider can serve now, and at what price.",
+        "sweep": "Run the smoke jobs on a provider, end to end.",
     },
     "Broker": {
         "init": "Write a configuration that works on this machine.",

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib.metadata import entry_points
 
-from vaultlayer.errors import FlagError, PlacementError
+from vaultlayer.driver import DriverType
+from vaultlayer.errors import ConfigError, FlagError, PlacementError
 from vaultlayer.settings import Settings
 
 DRIVERS = "vaultlayer.drivers"
@@ -13,6 +14,38 @@ DRIVERS = "vaultlayer.drivers"
 def installed_drivers() -> list[str]:
     """Give the names of all drivers that are installed here."""
     return sorted({point.name for point in entry_points(group=DRIVERS)})
+
+
+def load_driver(name: str) -> DriverType:
+    """Load one driver's manifest and options.
+
+    Raises:
+        ConfigError: it is not installed, or cannot be imported.
+    """
+    point = next((point for point in entry_points(group=DRIVERS) if point.name == name), None)
+    if point is None:
+        raise ConfigError(f"no driver is called {name!r}", mend="install the package that has it")
+    try:
+        return point.load()
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"the driver {name!r} cannot be loaded", why=str(error)) from error
+
+
+def known_driver(name: str) -> DriverType:
+    """Load the driver that a person named.
+
+    Raises:
+        FlagError: none has that name; near ones are told.
+    """
+    known = installed_drivers()
+    if name not in known:
+        near = get_close_matches(name, known, n=1)
+        raise FlagError(
+            f"no provider is called {name!r}",
+            why=f"known here: {', '.join(known)}",
+            mend=f"vaultlayer providers list {near[0]}" if near else "vaultlayer providers",
+        )
+    return load_driver(name)
 
 
 def check_providers(wanted: Sequence[str], settings: Settings | None) -> list[str]:

@@ -4,8 +4,11 @@ import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
+
 from vaultlayer import subjects
 from vaultlayer.bus.protocol import Bus
+from vaultlayer.checkpoint.manifest import Manifest
 from vaultlayer.checkpoint.restore import Restored, fetch_manifest, restore
 from vaultlayer.errors import CheckpointError, DiskError, InputError
 from vaultlayer.ids import JobId
@@ -17,6 +20,8 @@ from vaultlayer_cli.connect import ASK_S
 from vaultlayer_cli.submit import again, open_credential
 
 WORK = "work"
+INTERNAL = frozenset({"ghost", "base"})
+"""Roots of the agent's own; they stay in the bucket, below the same checkpoint's manifest."""
 
 
 def choose(job: Job, wanted: str) -> CheckpointState:
@@ -72,6 +77,12 @@ def places_for(destination: Path, roots: Sequence[str], outputs: Sequence[str]) 
     return places
 
 
+def outputs_of(manifest: Manifest) -> Manifest:
+    """Give a checkpoint without what only an exact resume reads: log, snapshot and launch-time files."""
+    files = tuple(entry for entry in manifest.files if entry.root not in INTERNAL)
+    return msgspec.structs.replace(manifest, files=files)
+
+
 async def pull(bus: Bus, job: Job, one: CheckpointState, destination: Path) -> Restored:
     """Fetch one checkpoint; every byte is verified before it appears under its name.
 
@@ -85,7 +96,7 @@ async def pull(bus: Bus, job: Job, one: CheckpointState, destination: Path) -> R
     subject = subjects.read_credential(JobId(job.job))
     sealed = await again(lambda: bus.request(subject, request, Sealed, timeout_s=ASK_S))
     store = open_store(open_credential(private, sealed))
-    manifest = await fetch_manifest(store, one.key, one.manifest)
+    manifest = outputs_of(await fetch_manifest(store, one.key, one.manifest))
     roots = sorted({entry.root for entry in manifest.files})
     places = places_for(destination, roots, job.spec.outputs)
     for place in places.values():

@@ -50,6 +50,13 @@ Deadline = Annotated[
 Exclusive = Annotated[
     bool, typer.Option("--exclusive", help="Start again only when the old machine is surely gone.")
 ]
+SnapshotEvery = Annotated[
+    str,
+    typer.Option(
+        metavar="TIME|N|off",
+        help="Snapshots for exact resume: 5m, 200steps, or off; else we choose.",
+    ),
+]
 Strict = Annotated[
     bool, typer.Option("--strict", help="Pause the script while the broker is out of reach.")
 ]

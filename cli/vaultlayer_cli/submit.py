@@ -16,6 +16,7 @@ from vaultlayer.checkpoint.upload import Uploaded, upload
 from vaultlayer.driver import Need, OfferList
 from vaultlayer.errors import BusTimeoutError, FlagError, PlacementError
 from vaultlayer.events import Budget, JobSpec
+from vaultlayer.every import parse_every
 from vaultlayer.ids import JobId, job_id, job_prefix
 from vaultlayer.messages import (
     Done,
@@ -56,6 +57,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     budget: Budget = Budget()
     exclusive: bool = False
     strict: bool = False
+    snapshot_every: str = ""
 
     @property
     def need(self) -> Need:
@@ -117,6 +119,22 @@ def check_resume_args(template: str) -> str:
     return template
 
 
+def check_every(text: str) -> str:
+    """Give the interval between snapshots in its canonical spelling.
+
+    Raises:
+        FlagError: it is none.
+    """
+    try:
+        return parse_every(text).words
+    except ValueError as error:
+        raise FlagError(
+            f"--snapshot-every {text!r} cannot be used",
+            why=str(error),
+            mend="--snapshot-every 5m, 200steps or off",
+        ) from error
+
+
 def check_offers(lists: Sequence[OfferList], providers: Sequence[str], need: Need) -> None:
     """Pass when any allowed provider has an offer.
 
@@ -175,6 +193,7 @@ async def submit(bus: Bus, wish: Wish, workdir: Workdir, environ: Mapping[str, s
         budget=wish.budget,
         exclusive=wish.exclusive,
         strict=wish.strict,
+        snapshot_every=wish.snapshot_every,
     )
     wanted = Submit(job=job, cmd_id=new_cmd_id(), spec=spec)
     await again(lambda: bus.request(subjects.SUBMIT, wanted, Submitted, timeout_s=OFFERS_S))

@@ -1,12 +1,11 @@
-"""A script that never saves, a real agent, a bus and a bucket: killed, replayed, and what it leaves compared."""
+"""A script that never saves, a real agent, a bus and a bucket: killed, replayed, and its ends compared."""
 
-import os
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import msgspec
@@ -14,6 +13,10 @@ import pytest
 
 from scripted_broker import SCRIPT_PATH, ScriptedBroker, admin_store, eventually, incarnation
 from servers import NatsServer, running_nats
+from vaultlayer import messages as ms
+from vaultlayer.checkpoint.restore import restore
+from vaultlayer.checkpoint.source import walk
+from vaultlayer.checkpoint.upload import upload
 from vaultlayer.events import JobSpec
 from vaultlayer_agent.core import Status
 from vaultlayer_agent.process import members
@@ -82,9 +85,11 @@ def same(found: Any, wanted: Any) -> bool:
     if isinstance(wanted, torch.Tensor):
         return torch.equal(found, wanted)
     if isinstance(wanted, dict):
-        return found.keys() == wanted.keys() and all(same(found[k], wanted[k]) for k in wanted)
+        pairs = cast("dict[Any, Any]", wanted)
+        return found.keys() == pairs.keys() and all(same(found[k], pairs[k]) for k in pairs)
     if isinstance(wanted, list | tuple):
-        return len(found) == len(wanted) and all(map(same, found, wanted))
+        items = cast("list[Any]", wanted)
+        return len(found) == len(items) and all(map(same, found, items))
     return found == wanted
 
 
@@ -130,3 +135,88 @@ async def test_a_script_that_never_saves_ends_as_if_nothing_had_happened(
         assert (left / name).read_text() == (wanted / name).read_text()
     tiers = [report.tier for report in rig.heard("tier")]
     assert set(tiers) == {"B"}, tiers
+
+
+async def spoil_newest(rig: ScriptedBroker, path: Path) -> None:
+    """Let the newest checkpoint hold a snapshot with one byte changed, as a broken disk would save it."""
+    newest = rig.heard("ckpt")[-1]
+    manifest = await rig.manifest(newest)
+    roots = {entry.root for entry in manifest.files}
+    await restore(rig.bucket, manifest, {root: path / root for root in roots})
+    [snapshot] = (path / "ghost").rglob("snap-*.vls")
+    content = bytearray(snapshot.read_bytes())
+    content[-100] ^= 1
+    snapshot.write_bytes(content)
+    files = [file for root in roots for file in walk(path / root, root)]
+    sent = await upload(
+        rig.bucket,
+        files,
+        prefix=rig.prefix(1),
+        job=rig.job,
+        attempt=1,
+        incarnation=incarnation(1),
+        seq=newest.seq + 1,
+        step=newest.step,
+        meta=manifest.meta,
+    )
+    rig.head = ms.CheckpointRef(manifest=sent.manifest, key=sent.key, step=newest.step)
+
+
+async def test_a_damaged_snapshot_is_not_believed_and_the_one_before_it_is_exact(
+    nats: NatsServer, weed: WeedServer, tmp_path: Path
+):
+    script = SCRIPT.read_text()
+    words = ("--epochs", "40")
+    wanted = bare(tmp_path / "bare", script, *words)
+    async with broker(nats, weed, tmp_path, script, *words) as rig:
+        await kill_after_snapshots(rig, 1, 2)
+        older = rig.older[-1]
+        await spoil_newest(rig, tmp_path / "spoiled")
+        async with rig.agent(2) as agent:
+            assert await agent.left(LIMIT_S) == Status.OK, agent.log
+        text = await rig.text(2)
+        assert "REPLAY DIVERGED" in text, text
+        assert "going back to the snapshot before it" in text
+        steps = [report.resumed_step for report in rig.heard("started", 2)]
+        assert rig.head is not None
+        assert steps[1] == older.step
+        assert f"resumed exactly at step {older.step}" in text
+        left = await rig.restored(rig.heard("ckpt")[-1], tmp_path / "left")
+    assert same(load(left / "final.pt"), load(wanted / "final.pt"))
+    assert (left / "metrics.csv").read_text() == (wanted / "metrics.csv").read_text()
+
+
+TWISTED = """
+import os
+if os.environ.get("VAULTLAYER_ATTEMPT") == "2":
+    torch.optim.AdamW.step_twisted = torch.optim.AdamW.step
+    def step(self, *given):
+        torch.ones(1).item()
+        return self.step_twisted(*given)
+    torch.optim.AdamW.step = step
+
+if __name__ == "__main__":"""
+
+
+async def test_a_script_that_does_something_else_starts_at_zero_and_it_is_said(
+    nats: NatsServer, weed: WeedServer, tmp_path: Path
+):
+    script = SCRIPT.read_text().replace('\nif __name__ == "__main__":', TWISTED)
+    words = ("--epochs", "25")
+    wanted = bare(tmp_path / "bare", script, *words)
+    async with broker(nats, weed, tmp_path, script, *words) as rig:
+        await kill_after_snapshots(rig, 1, 2)
+        async with rig.agent(2) as agent:
+            assert await agent.left(LIMIT_S) == Status.OK, agent.log
+        text = await rig.text(2)
+        assert text.count("REPLAY DIVERGED") == 2, text
+        assert "starts again from zero" in text
+        steps = [report.resumed_step for report in rig.heard("started", 2)]
+        assert len(steps) == 3
+        assert steps[0] > steps[1]
+        assert steps[2] is None
+        fallen = [one for one in rig.heard("tier", 2) if "diverged" in one.detail]
+        assert [one.tier for one in fallen] == ["B", "E"]
+        left = await rig.restored(rig.heard("ckpt")[-1], tmp_path / "left")
+    assert same(load(left / "final.pt"), load(wanted / "final.pt"))
+    assert (left / "metrics.csv").read_text() == (wanted / "metrics.csv").read_text()

@@ -307,4 +307,4 @@ async def test_a_provider_that_cannot_be_used_says_why_and_stops_nobody(world: W
                     break
                 except VaultLayerError:
                     await anyio.sleep(0.05)
-    assert "slots: must be at least 1" in offers.refusal
+    assert "Expected `int` >= 1 - at `$.slots`" in offers.refusal

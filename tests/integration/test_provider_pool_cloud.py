@@ -14,7 +14,7 @@ from vaultlayer import events as ev
 from vaultlayer import subjects
 from vaultlayer.ids import JobId
 from vaultlayer.job import End, Phase
-from vaultlayer.messages import AbsentReply, TerminateRequest
+from vaultlayer.messages import AbsentReply, AuditReply, Done, TerminateRequest
 from vaultlayer_actors.provider_pool.watch import Watch
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio]
@@ -222,3 +222,27 @@ async def test_absence_is_looked_for_as_often_as_the_provider_needs(
         gone = await world.bus.request(subject, machine, AbsentReply)
         assert gone.absent
         assert anyio.current_time() - began_s >= 0.1
+
+
+async def test_a_new_key_is_taken_up_without_a_restart(world: World, cloud: Cloud) -> None:
+    async with world.pool():
+        await world.wait_for(await world.order(), "instance")
+        await world.bus.publish(subjects.pool("cloud", "rekeyed"), Done())
+        await until(lambda: len(cloud.keys) == 2)
+        assert "close" in cloud.calls
+        attempt = await world.wait_for(await world.order(), "instance")
+    assert attempt.instance == "i-2"
+
+
+async def test_an_audit_shows_our_machines_alone_and_says_which_nobody_wants(
+    world: World, cloud: Cloud
+) -> None:
+    async with world.pool():
+        job = await world.order()
+        await world.wait_for(job, "instance")
+        cloud.add("vl-j7777777aa-a3")
+        cloud.add("somebody-elses-database")
+        reply = await world.bus.request(subjects.pool("cloud", "audit"), Done(), AuditReply)
+    told = {row.name: row.unknown for row in reply.rows}
+    assert told == {name_of(job): "", "vl-j7777777aa-a3": "the log has no such job"}
+    assert cloud.states()["i-3"] == "running"

@@ -15,6 +15,7 @@ from vaultlayer.settings import Settings, parse_settings
 from vaultlayer_cli.app import GROUPS
 from vaultlayer_cli.checks import Check
 from vaultlayer_cli.config_file import Bucket, config_text
+from vaultlayer_cli.provider_rows import ProviderRow
 from vaultlayer_cli.reading import Printed
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
@@ -48,6 +49,7 @@ def json_row(*starts: str) -> set[str]:
         (("`show`",), Job, {"status", "spent_usd"}),
         (("`run`, `watch`, `logs`",), Printed, {"type"}),
         (("`run`, `watch`", "each sign"), Progress, {"type", "attempt"}),
+        (("`providers`",), ProviderRow, {"held", "missing", "unknown"}),
     ],
 )
 def test_the_json_table_lists_the_fields_that_are_printed(

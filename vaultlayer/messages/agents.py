@@ -44,6 +44,8 @@ class Brief(Message, frozen=True, kw_only=True):
     first: bool = True
     """No attempt of this job has started the script yet."""
     sole: bool = False
+    between_s: float = 0.0
+    """Mean time between interruptions of this job; 0: not known."""
 
 
 class SecretsRequest(Message, frozen=True, kw_only=True):

@@ -48,6 +48,20 @@ class VaultKey(Message, frozen=True, kw_only=True):
     key: str
 
 
+class ProviderKey(Message, frozen=True, kw_only=True):
+    """`vl.cmd.provider_key`: keep these API keys of a provider in place of older ones."""
+
+    provider: str
+    box: str
+    """A `ProviderSecrets`, sealed to the vault's public key; one without values takes the keys away."""
+
+
+class ProviderKeysReply(Message, frozen=True, kw_only=True):
+    """Reply of `vl.q.provider_keys`: which fields of which provider the vault holds, never a value."""
+
+    fields: dict[str, list[str]] = {}
+
+
 class UploadCredentialRequest(Message, frozen=True, kw_only=True):
     """`vl.cmd.upload_credential`: a key to write one new job's code."""
 
@@ -203,6 +217,46 @@ class OffersReply(Message, frozen=True, kw_only=True):
     """One entry a provider, those that did not answer in time included, with the reason."""
 
     lists: list[OfferList] = []
+
+
+class AuditRow(Message, frozen=True, kw_only=True):
+    """One machine with our tag, as its provider lists it and as the log knows it."""
+
+    provider: str
+    instance: str
+    name: str
+    state: str
+    price_usd_h: float = 0.0
+    job: str = ""
+    attempt: int = 0
+    phase: str = ""
+    """The attempt's phase in the log; empty: the log knows of none."""
+    since: float = 0.0
+    """Unix seconds at which it was made, as the log has it."""
+    unknown: str = ""
+    """Why nobody wants it: the sweeper ends it. Empty: it is wanted, or the fencer is at it."""
+    detail: str = ""
+
+
+class AuditReply(Message, frozen=True, kw_only=True):
+    """Reply of `vl.pool.<provider>.audit` and, by provider, part of that of `vl.q.audit`."""
+
+    provider: str
+    rows: list[AuditRow] = []
+    fault: str = ""
+    """Why this provider cannot be asked now."""
+
+
+class AuditRequest(Message, frozen=True, kw_only=True):
+    """`vl.q.audit`: what stands under our tag at these providers; none named: at all that are allowed."""
+
+    providers: list[str] = []
+
+
+class AuditReplies(Message, frozen=True, kw_only=True):
+    """One reply a provider, also of one that cannot be asked now."""
+
+    replies: list[AuditReply] = []
 
 
 class ActorRow(Message, frozen=True, kw_only=True):

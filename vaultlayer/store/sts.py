@@ -20,6 +20,9 @@ SHORTEST_S = 900
 POLICY_MOST = 2048
 """Characters of an inline session policy (AWS, SeaweedFS, MinIO)."""
 
+ANY_ROLE = "arn:aws:iam::000000000000:role/vaultlayer"
+"""Where none is set: MinIO and others mint without one, and only their client insists on a name."""
+
 MINT_S = 20.0
 _PLAIN = re.compile(r"[A-Za-z0-9/._=-]*\Z")
 
@@ -152,23 +155,34 @@ class StsMinter:
 
     async def _assume(self, policy: str, lives_s: int) -> dict[str, Any]:
         # Loaded on first use: it takes a quarter of a second, and only the vault ever mints.
-        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+        from botocore.exceptions import (  # noqa: PLC0415
+            BotoCoreError,
+            ClientError,
+            ParamValidationError,
+        )
 
         try:
             with anyio.fail_after(MINT_S):
                 async with _sts_client(self._bucket, self._endpoint) as client:
                     answer = await client.assume_role(
-                        RoleArn=self._role_arn,
+                        RoleArn=self._role_arn or ANY_ROLE,
                         RoleSessionName="vaultlayer",
                         Policy=policy,
                         DurationSeconds=lives_s,
                     )
         except ClientError as error:
             raise _mint_fault(error, self._endpoint) from None
+        except ParamValidationError:
+            raise ConfigError(
+                "[store] role_arn cannot be used",
+                why="STS takes no role of that name",
+                mend="arn:aws:iam::ACCOUNT:role/NAME, or leave it out where the store needs none",
+            ) from None
         except (BotoCoreError, TimeoutError) as error:
             raise StoreUnreachableError(
                 "cannot mint a key to the bucket",
                 why=f"{self._endpoint} does not answer ({type(error).__name__})",
+                mend="check [store] endpoint, and that the store runs",
                 retryable=True,
             ) from None
         keys: dict[str, Any] = answer["Credentials"]
@@ -214,6 +228,6 @@ def _mint_fault(error: Any, endpoint: str) -> StoreError:
         return StoreDeniedError(
             what,
             why=f"{endpoint} answers {status} {code}",
-            mend="is the master key right, and may it assume the role?",
+            mend="is the master key right, and may it assume the role that [store] role_arn names?",
         )
     return StoreError(what, why=f"{endpoint} answers {status} {code}")

@@ -18,6 +18,7 @@ from vaultlayer_actors.credential_vault.keys import KeyStore
 from vaultlayer_actors.credential_vault.lending import Lending
 from vaultlayer_actors.credential_vault.master import MasterKeys, credentials
 from vaultlayer_actors.credential_vault.minter import make_minter
+from vaultlayer_actors.credential_vault.provider_keys import ProviderKeys
 
 SETTLE_S = 30.0
 """How often the server's claims are compared with the register, whoever changed them."""
@@ -72,12 +73,15 @@ class CredentialVault:
             bus_urls=context.settings.bus.public_urls or self._server_urls(),
             now_s=context.now_s,
         )
+        providers = ProviderKeys(KeyStore(context.home.keys), context.bus)
         return [
+            (subjects.PROVIDER_KEY, providers.put, _user),
+            (subjects.PROVIDER_KEYS, providers.fields, _user),
             (subjects.VAULT_KEY, lending.vault_key, _user),
             (subjects.UPLOAD_CREDENTIAL, lending.upload_credential, _user),
             (subjects.read_credentials(), lending.read_credential, _user),
             (subjects.vault("broker_store"), lending.broker_store, _actor),
-            (subjects.vault("provider_secrets"), lending.provider_secrets, _actor),
+            (subjects.vault("provider_secrets"), providers.secrets, _actor),
             (subjects.vault("enrol_credential"), enrolments.enrol_credential, _actor),
             (subjects.vault("revoke"), enrolments.revoke, _actor),
             (subjects.agents("enrol"), enrolments.enrol, _enrolling),

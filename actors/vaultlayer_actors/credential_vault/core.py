@@ -1,5 +1,6 @@
 """Who may be given what: the vault's whole policy as pure functions of a job's folded state."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -168,6 +169,26 @@ def broker_reach(root: str, *, write: bool) -> Reach:
     head = root.strip("/")
     jobs = f"{head}/jobs/" if head else "jobs/"
     return Reach(read=[jobs], write=jobs if write else "", may_delete=write)
+
+
+# Providers ----------------------------------------------------------------------------------------
+
+KEYS_B_MAX = 16 * 1024
+"""All keys of one provider; the largest known, a service account's JSON, is 2.4 kB."""
+
+
+def key_fault(provider: str, values: Mapping[str, str]) -> str:
+    """Say why these API keys cannot be kept; empty when they can."""
+    if not re.fullmatch(r"[a-z][a-z0-9_-]{0,31}", provider):
+        return "a provider's name is lower-case letters, digits, - and _"
+    for name, value in values.items():
+        if not re.fullmatch(r"[a-z][a-z0-9_]{0,31}", name):
+            return "a field's name is lower-case letters, digits and _"
+        if not value.strip():
+            return f"{name} is empty"
+    if sum(len(value.encode()) for value in values.values()) > KEYS_B_MAX:
+        return f"they are longer than {KEYS_B_MAX} bytes"
+    return ""
 
 
 # Revocations --------------------------------------------------------------------------------------

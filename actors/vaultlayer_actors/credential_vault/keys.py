@@ -8,11 +8,12 @@ keyring if there is one, else to the file.
 
 import base64
 import contextlib
+import fcntl
 import importlib
 import os
 import secrets
 import stat
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -83,17 +84,29 @@ class KeyStore:
         write_private(self.path, msgspec.json.encode(_SealedFile(box=box)))
 
     def add_provider(self, name: str, values: Mapping[str, str]) -> None:
-        """Store one provider's API keys in place of older ones."""
-        keys = self._stored()
-        self.save(msgspec.structs.replace(keys, providers={**keys.providers, name: dict(values)}))
+        """Store one provider's API keys in place of older ones; without values, take them away."""
+        with self._alone():
+            keys = self._stored()
+            kept = {other: held for other, held in keys.providers.items() if other != name}
+            providers = {**kept, name: dict(values)} if values else kept
+            self.save(msgspec.structs.replace(keys, providers=providers))
 
     def set_store(self, access_key: str, secret_key: str) -> None:
         """Store the parent key of the bucket."""
-        self.save(
-            msgspec.structs.replace(
-                self._stored(), store_access_key=access_key, store_secret_key=secret_key
+        with self._alone():
+            keys = self._stored()
+            self.save(
+                msgspec.structs.replace(
+                    keys, store_access_key=access_key, store_secret_key=secret_key
+                )
             )
-        )
+
+    @contextlib.contextmanager
+    def _alone(self) -> Generator[None]:
+        """Keep other vaults out between reading and writing, so that no key handed over is lost."""
+        with (self._directory / "vault.lock").open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def _stored(self) -> MasterKeys:
         self.open()

@@ -62,13 +62,6 @@ class Lending:
         reach = core.broker_reach(self._root, write=request.write)
         return await self._lend(reach, request.seal_key)
 
-    async def provider_secrets(self, _subject: str, payload: bytes) -> ms.Sealed:
-        """Give a pool its own provider's API keys."""
-        request = msgspec.json.decode(payload, type=ms.ProviderSecretsRequest)
-        values = self._keys.providers.get(request.provider, {})
-        plain = msgspec.json.encode(ms.ProviderSecrets(values=values))
-        return ms.Sealed(box=seal(request.seal_key, plain))
-
     # For agents -----------------------------------------------------------------------------------
 
     async def secrets(self, subject: str, payload: bytes) -> ms.Sealed:

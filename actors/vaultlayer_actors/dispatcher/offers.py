@@ -3,16 +3,26 @@
 from collections.abc import Sequence
 
 import anyio
+import msgspec
 
 from vaultlayer import subjects
 from vaultlayer.driver import Need, OfferList
-from vaultlayer.errors import VaultLayerError
+from vaultlayer.errors import BusTimeoutError, VaultLayerError
 from vaultlayer_actors.context import ActorContext
 
 FRESH_S = 15.0
 """A marketplace list is older than that by the time a person has read it."""
 
-ANSWER_S = 2.0
+ANSWER_S = 3.0
+"""How long an order waits for a slow provider; its pool goes on asking, so next time the list is there."""
+
+GLANCE_S = 1.2
+"""How long a person who looks waits; whoever has not answered by then is named."""
+
+PATIENT_S = 15.0
+"""How long a submission waits before it is refused only because a provider was slow."""
+
+ON_THE_WAY_S = 0.4
 NEEDS_MAX = 256
 
 
@@ -23,13 +33,24 @@ class Offers:
         self._context = context
         self._known: dict[Need, tuple[float, list[OfferList]]] = {}
 
-    async def of(self, need: Need, *, fresh: bool = False) -> list[OfferList]:
-        """Ask every allowed provider; one that does not answer is listed with the reason."""
+    async def of(self, need: Need) -> list[OfferList]:
+        """Give the lists of a moment ago, or ask anew; for orders."""
         now_s = self._context.mono_s()
         asked_at, lists = self._known.get(need, (float("-inf"), []))
-        if not fresh and now_s - asked_at < FRESH_S:
+        if now_s - asked_at < FRESH_S:
             return lists
-        lists = await self._ask(need, self._context.settings.allowed)
+        return await self.ask(need, ANSWER_S)
+
+    async def ask(
+        self, need: Need, wait_s: float, providers: Sequence[str] | None = None
+    ) -> list[OfferList]:
+        """Ask every allowed provider; one that does not answer within `wait_s` is listed with the reason."""
+        now_s = self._context.mono_s()
+        allowed = self._context.settings.allowed
+        wanted = [name for name in allowed if not providers or name in providers]
+        lists = await self._ask(msgspec.structs.replace(need, wait_s=wait_s), wanted)
+        if wanted != allowed:
+            return lists
         if len(self._known) >= NEEDS_MAX:
             self._known.clear()
         self._known[need] = (now_s, lists)
@@ -45,8 +66,14 @@ class Offers:
         async def one(provider: str) -> None:
             try:
                 answers[provider] = await self._context.bus.request(
-                    subjects.pool(provider, "offers"), need, OfferList, timeout_s=ANSWER_S
+                    subjects.pool(provider, "offers"),
+                    need,
+                    OfferList,
+                    timeout_s=need.wait_s + ON_THE_WAY_S,
                 )
+            except BusTimeoutError:
+                refusal = f"its pool did not answer in {need.wait_s:g} s"
+                answers[provider] = OfferList(provider=provider, refusal=refusal, late=True)
             except VaultLayerError as error:
                 answers[provider] = OfferList(provider=provider, refusal=error.what)
 

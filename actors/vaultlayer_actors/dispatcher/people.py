@@ -3,12 +3,12 @@
 import contextlib
 from collections.abc import AsyncGenerator, Sequence
 
+import anyio
 import msgspec
 
 from vaultlayer import __version__, subjects
 from vaultlayer import events as ev
 from vaultlayer import messages as ms
-from vaultlayer.driver import OfferList
 from vaultlayer.errors import (
     CommandError,
     DrillError,
@@ -25,13 +25,16 @@ from vaultlayer.ids import CmdId, JobId, is_job_id
 from vaultlayer.job import Job, Phase
 from vaultlayer.ledger import Decide
 from vaultlayer_actors.context import ActorContext
-from vaultlayer_actors.dispatcher.offers import Offers
+from vaultlayer_actors.dispatcher.offers import GLANCE_S, PATIENT_S, Offers
 from vaultlayer_actors.dispatcher.placement import need_of, refusals
 from vaultlayer_actors.jobloop import JobLoop
 
 PAGE_MAX = 500
 PAGE_B_MAX = 512 * 1024
 """Half of what the server takes in one message: the rest is for the page's own JSON."""
+
+AUDIT_S = 30.0
+"""A provider lists all its machines, page by page, in less."""
 
 VERBS = ("kill", "freeze", "preempt")
 
@@ -89,6 +92,7 @@ class PeopleDesk:
             subjects.SUBMIT: self._submit,
             subjects.LIST_JOBS: self._list,
             subjects.OFFERS: self._list_offers,
+            subjects.AUDIT: self._audit,
             subjects.STATUS: self._status,
             "vl.cmd.cancel.*.*": self._cancel,
             "vl.cmd.drill.*.*": self._drill,
@@ -112,7 +116,10 @@ class PeopleDesk:
                 why=f"allowed: {', '.join(self._context.settings.allowed) or 'none'}",
                 mend=f"set [providers.{unknown[0]}] allow = true in the configuration",
             )
-        said = refusals(await self._offers.of(need_of(spec)), spec)
+        need = need_of(spec)
+        lists = await self._offers.of(need)
+        if (said := refusals(lists, spec)) and any(one.late for one in lists):
+            said = refusals(await self._offers.ask(need, PATIENT_S), spec)
         if said:
             raise PlacementError(
                 "no provider can serve this job", why="; ".join(said), mend="vaultlayer offers"
@@ -227,9 +234,28 @@ class PeopleDesk:
 
     async def _list_offers(self, _subject: str, payload: bytes) -> ms.OffersReply:
         request = msgspec.json.decode(payload, type=ms.OffersRequest)
-        lists: Sequence[OfferList] = await self._offers.of(request.need, fresh=True)
-        wanted = request.providers
-        return ms.OffersReply(lists=[li for li in lists if not wanted or li.provider in wanted])
+        return ms.OffersReply(
+            lists=await self._offers.ask(request.need, GLANCE_S, request.providers)
+        )
+
+    async def _audit(self, _subject: str, payload: bytes) -> ms.AuditReplies:
+        request = msgspec.json.decode(payload, type=ms.AuditRequest)
+        allowed = self._context.settings.allowed
+        wanted = [name for name in allowed if not request.providers or name in request.providers]
+        replies: dict[str, ms.AuditReply] = {}
+
+        async def one(provider: str) -> None:
+            try:
+                replies[provider] = await self._context.bus.request(
+                    subjects.pool(provider, "audit"), ms.Done(), ms.AuditReply, timeout_s=AUDIT_S
+                )
+            except VaultLayerError as error:
+                replies[provider] = ms.AuditReply(provider=provider, fault=error.what)
+
+        async with anyio.create_task_group() as group:
+            for provider in wanted:
+                group.start_soon(one, provider)
+        return ms.AuditReplies(replies=[replies[name] for name in wanted])
 
     async def _status(self, _subject: str, _payload: bytes) -> ms.StatusReply:
         return ms.StatusReply(

@@ -17,6 +17,7 @@ from vaultlayer.job import CheckpointState, Job, Phase
 from vaultlayer.lifecycle import is_current, may_commit
 from vaultlayer_actors.context import ActorContext
 from vaultlayer_actors.dispatcher.custody import Custody
+from vaultlayer_actors.dispatcher.interruptions import mean_between_s
 from vaultlayer_actors.jobloop import JobLoop
 
 Advance = Callable[[JobId], Awaitable[float | None]]
@@ -114,6 +115,7 @@ class ReportDesk:
             head=ref_of(job.head),
             first=not job.has_started,
             sole=attempt.sole,
+            between_s=mean_between_s(job, self._context.now_s()),
         )
 
     async def _ready(self, subject: str, payload: bytes) -> ms.ReadyReply:

@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 
+import msgspec
+
 from vaultlayer.driver import Driver, DriverContext, DriverType
 from vaultlayer.errors import ConfigError
+from vaultlayer.settings import Settings, field_error
 
 GROUP = "vaultlayer.drivers"
 
@@ -38,6 +41,32 @@ def find_driver(name: str) -> DriverType:
         ) from error
 
 
+def check_options(settings: Settings, path: Path) -> None:
+    """Pass when every allowed provider has a driver that understands its table.
+
+    Args:
+        settings: the configuration.
+        path: its file, to name the line.
+
+    Raises:
+        ConfigError: one has not; names file, line and field.
+    """
+    for name in settings.allowed:
+        shape = find_driver(name).options
+        own = own_options(settings.providers[name])
+        try:
+            msgspec.convert(own, shape)
+        except msgspec.ValidationError as error:
+            table = f"providers.{name}"
+            text = path.read_text(encoding="utf-8")
+            raise field_error(error, text, str(path), table=table, shapes={table: shape}) from error
+
+
+def own_options(table: Mapping[str, object]) -> dict[str, object]:
+    """Give what of a provider's table is the driver's own."""
+    return {name: value for name, value in table.items() if name != "allow"}
+
+
 def build_driver(
     kind: DriverType,
     *,
@@ -57,5 +86,6 @@ def build_driver(
         ConfigError: an option cannot be used.
     """
     state_path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    own = {name: value for name, value in options.items() if name != "allow"}
-    return kind.build(DriverContext(options=own, secrets=secrets, state_path=state_path))
+    return kind.build(
+        DriverContext(options=own_options(options), secrets=secrets, state_path=state_path)
+    )

@@ -58,6 +58,26 @@ class ProviderPool:
     # One provider ---------------------------------------------------------------------------------
 
     async def _serve(self, provider: str) -> None:
+        """Serve one provider, and start anew whenever its keys have changed."""
+        while True:
+            async with (
+                self._context.bus.subscribe(subjects.pool(provider, "rekeyed")) as changes,
+                anyio.create_task_group() as group,
+            ):
+                group.start_soon(self._serve_once, provider)
+                await anext(changes)
+                self._logger.info("provider_rekeyed", provider=provider)
+                group.cancel_scope.cancel()
+            await self._put_down(provider)
+
+    async def _put_down(self, provider: str) -> None:
+        self._watches.pop(provider, None)
+        driver = self._drivers.pop(provider, None)
+        if driver is not None:
+            with anyio.move_on_after(VAULT_S, shield=True):
+                await driver.close()
+
+    async def _serve_once(self, provider: str) -> None:
         try:
             kind = find_driver(provider)
             driver = await self._build(provider, kind)
@@ -102,7 +122,8 @@ class ProviderPool:
 
     async def _refuse(self, provider: str, error: ConfigError) -> None:
         async def offers(_subject: str, _payload: bytes) -> OfferList:
-            return OfferList(provider=provider, refusal=str(error))
+            why = f" ({error.why})" if error.why else ""
+            return OfferList(provider=provider, refusal=f"{error.what}{why}")
 
         subject = subjects.pool(provider, "offers")
         async with self._context.bus.serve(subject, offers, queue=f"pool-{provider}"):
@@ -151,10 +172,14 @@ class ProviderPool:
 
     async def _serve_attempt(self, job: Job, attempt: AttemptState) -> float | None:
         job_id = JobId(job.job)
-        wake_at = await self._orders.serve(job, attempt, self._drivers[attempt.provider])
+        driver = self._drivers.get(attempt.provider)
+        if driver is None:
+            return None  # it is being built anew with other keys, and then looks at all jobs
+        wake_at = await self._orders.serve(job, attempt, driver)
         newest = self._context.ledger.peek(job_id) or job
-        if attempt.number in newest.attempts:
-            self._watches[attempt.provider].note(job_id, newest.attempts[attempt.number])
+        watch = self._watches.get(attempt.provider)
+        if watch is not None and attempt.number in newest.attempts:
+            watch.note(job_id, newest.attempts[attempt.number])
         return wake_at
 
     async def _drill(self, job: Job) -> None:

@@ -9,12 +9,18 @@ import msgspec
 from vaultlayer import subjects
 from vaultlayer.driver import Driver, Need, OfferList
 from vaultlayer.ids import Attempt, JobId, instance_name
-from vaultlayer.messages import AbsentReply, Done, ProbeReply, ProbeRequest, TerminateRequest
+from vaultlayer.messages import (
+    AbsentReply,
+    AuditReply,
+    Done,
+    ProbeReply,
+    ProbeRequest,
+    TerminateRequest,
+)
 from vaultlayer_actors.context import ActorContext
 from vaultlayer_actors.provider_pool import core
-
-OFFERS_S = 20.0
-"""A provider that lists its offers more slowly has none."""
+from vaultlayer_actors.provider_pool.audit import audit
+from vaultlayer_actors.provider_pool.catalogue import Catalogue
 
 
 class Services:
@@ -30,11 +36,20 @@ class Services:
         """Answer while the context is open."""
         handlers = {
             "offers": self._offers,
+            "audit": self._audit,
             "probe": self._probe,
             "terminate": self._terminate,
             "absent": self._absent,
         }
         async with AsyncExitStack() as stack:
+            group = await stack.enter_async_context(anyio.create_task_group())
+            stack.callback(group.cancel_scope.cancel)
+            self._catalogue = Catalogue(
+                self._driver,
+                mono_s=self._context.mono_s,
+                group=group,
+                logger=self._context.logger,
+            )
             for verb, handler in handlers.items():
                 subject = subjects.pool(self._provider, verb)
                 queue = f"pool-{self._provider}"
@@ -44,15 +59,12 @@ class Services:
             yield
 
     async def _offers(self, _subject: str, payload: bytes) -> OfferList:
-        need = msgspec.json.decode(payload, type=Need)
-        try:
-            with anyio.fail_after(OFFERS_S):
-                found = await self._driver.offers(need)
-        except TimeoutError:
-            found = OfferList(
-                provider=self._provider, refusal=f"{self._provider} did not answer in time"
-            )
+        found = await self._catalogue.of(msgspec.json.decode(payload, type=Need))
         return msgspec.structs.replace(found, manifest=self._driver.manifest)
+
+    async def _audit(self, _subject: str, _payload: bytes) -> AuditReply:
+        """List every machine with our tag, and what the log knows of it."""
+        return await audit(self._driver, self._context.ledger)
 
     async def _probe(self, _subject: str, payload: bytes) -> ProbeReply:
         request = msgspec.json.decode(payload, type=ProbeRequest)

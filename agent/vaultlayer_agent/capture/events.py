@@ -36,8 +36,9 @@ class HookEvent(msgspec.Struct, frozen=True, kw_only=True):
     `kind`: `hello` (hooks are in place), `framework` (imported), `train` (a Trainer starts; `meta` holds its
     settings), `resumed` (from `path`), `step`, `checkpoint_begin`, `checkpoint_end`, `checkpoint_failed`,
     `loaded` (the script read `path`), `hook_failed`, and `bye` (the process is gone; made by the server).
-    Of the ghost: `ghost` (it records), `ghost_off`, `snapshot_begin` (the hook stands still until it is
-    answered), `snapshot_end`, `snapshot_void`, `replay` (to `step`), `live`, `verified` and `diverged`.
+    Of the ghost: `ghost` (it records), `ghost_step`, `ghost_off`, `snapshot_begin` (the hook stands still
+    until it is answered), `snapshot_end`, `snapshot_void`, `replay` (to `step`), `live`, `verified` and
+    `diverged`.
     """
 
     kind: str
@@ -50,6 +51,8 @@ class HookEvent(msgspec.Struct, frozen=True, kw_only=True):
     pid: int = 0
     meta: dict[str, str] = {}
     ask: int = 0
+    world: int = 1
+    """How many ranks there are."""
 
 
 def hook_path() -> Path:

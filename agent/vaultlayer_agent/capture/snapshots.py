@@ -28,7 +28,7 @@ FRAMEWORK = "ghost"
 NUMBER = "ghost_number"
 """In a checkpoint's `meta`: which snapshot its files belong to."""
 
-ASK_MOST_S = 0.2
+ASK_MOST_S = 9.0
 """A hook that has waited longer than this for an answer may have gone on: what was put aside is no image."""
 
 
@@ -129,11 +129,10 @@ class Snapshots:
 
     async def begun(self, event: HookEvent) -> Act:
         """A rank waits at its boundary; on `take` the files were put aside before this returns."""
-        world = int(_float(event.meta.get("world", "1"))) or 1
         number, step = number_of(event), event.step or 0
         if not self._muster.begun:
             self._begun_s = time.monotonic()
-        self._muster, act = ms.begin(self._muster, event.pid, number, step, world)
+        self._muster, act = ms.begin(self._muster, event.pid, number, step, event.world)
         if act is Act.NOTHING:
             return act
         self._drop()

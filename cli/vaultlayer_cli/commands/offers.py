@@ -13,7 +13,10 @@ from vaultlayer_cli.options import AsJson
 from vaultlayer_cli.submit import OFFERS_S
 from vaultlayer_cli.table import Column, print_table
 from vaultlayer_cli.terminal import full, print_json, say
-from vaultlayer_cli.units import size_text, usd_text
+from vaultlayer_cli.units import duration_text, size_text, usd_text
+
+OLD_S = 15.0
+"""A list older than that is told with its age."""
 
 COLUMNS = (
     Column("PROVIDER"),
@@ -49,18 +52,30 @@ async def _offers(need: Need, providers: list[str], as_json: bool) -> None:
         request = OffersRequest(need=need, providers=providers)
         reply = await opened.bus.request(subjects.OFFERS, request, OffersReply, timeout_s=OFFERS_S)
     found = [offer for one in reply.lists for offer in one.offers]
+    ages = {one.provider: one.age_s for one in reply.lists}
     found.sort(key=lambda offer: (offer.price_usd_h, offer.provider))
     if as_json:
         for offer in found:
-            print_json({"type": "offer", **full(offer)})
+            print_json({"type": "offer", **full(offer), "age_s": ages[offer.provider]})
     elif found:
         print_table(COLUMNS, [cells(offer) for offer in found])
     for one in reply.lists:
         if one.offers:
+            if one.age_s >= OLD_S and not as_json:
+                say(
+                    f"{one.provider} did not answer now; its list is {duration_text(one.age_s)} old"
+                )
             continue
         reason = one.refusal or "no offer"
         if as_json:
-            print_json({"type": "refusal", "provider": one.provider, "reason": reason})
+            print_json(
+                {
+                    "type": "refusal",
+                    "provider": one.provider,
+                    "reason": reason,
+                    "late": one.late,
+                }
+            )
         else:
             say(f"{one.provider}: {reason}")
     if not reply.lists and not as_json:

@@ -31,6 +31,7 @@ def pull(
     """Fetch a job's newest checkpoint, which holds all its outputs.
 
     Files of the working directory come to DEST, each output directory outside it below DEST by its name.
+    What only an exact resume needs (recorded log and snapshot) stays in the bucket.
     """
     run_async(_pull, job, dest, checkpoint, force, as_json)
 

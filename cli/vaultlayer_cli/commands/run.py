@@ -20,7 +20,7 @@ from vaultlayer_cli.environment import gather_env
 from vaultlayer_cli.options import AsJson
 from vaultlayer_cli.providers import check_providers
 from vaultlayer_cli.script import check_command
-from vaultlayer_cli.submit import Wish, check_outputs, check_resume_args, submit
+from vaultlayer_cli.submit import Wish, check_every, check_outputs, check_resume_args, submit
 from vaultlayer_cli.terminal import print_json, say
 from vaultlayer_cli.units import duration_text, parse_duration, size_text
 from vaultlayer_cli.workdir import Workdir, scan
@@ -48,6 +48,7 @@ def run(  # noqa: PLR0917  typer calls it by name
     deadline: opt.Deadline = "",
     exclusive: opt.Exclusive = False,
     strict: opt.Strict = False,
+    snapshot_every: opt.SnapshotEvery = "",
     as_json: AsJson = False,
 ) -> int:
     """Run a command as a job that survives its machine.
@@ -76,6 +77,7 @@ def run(  # noqa: PLR0917  typer calls it by name
         ),
         exclusive=exclusive,
         strict=strict,
+        snapshot_every=check_every(snapshot_every),
     )
     max_b = (settings or Settings()).run.workdir_max_mb * MB
     workdir = scan(Path.cwd(), max_b=max_b, home=home)

@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Annotated, ParamSpec, TypeVar
 
 import anyio.to_thread
 import msgspec
@@ -73,9 +73,9 @@ ENVIRONMENT = frozenset(
 class LocalOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[providers.local]` of the configuration file."""
 
-    price_usd_h: float = 0.0
+    price_usd_h: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     """What an hour of this machine is worth to its owner."""
-    slots: int = 4
+    slots: Annotated[int, msgspec.Meta(ge=1)] = 4
     """How many instances may live at once."""
     agent: list[str] = []
     """Program and arguments of the agent, to which `--boot FILE` is added; empty: this installation's."""
@@ -89,6 +89,11 @@ class LocalDriverType:
         """The manifest; `work_root` is known to a built driver only."""
         return MANIFEST
 
+    @property
+    def options(self) -> type[LocalOptions]:
+        """The shape of `[providers.local]`."""
+        return LocalOptions
+
     def build(self, context: DriverContext) -> Driver:
         """Make a driver; raises ConfigError for options that it cannot use."""
         try:
@@ -97,8 +102,6 @@ class LocalDriverType:
             raise ConfigError(
                 "[providers.local]: an option cannot be used", why=str(error)
             ) from error
-        if options.slots < 1:
-            raise ConfigError("[providers.local] slots: must be at least 1")
         return LocalDriver(context.state_path, options)
 
 

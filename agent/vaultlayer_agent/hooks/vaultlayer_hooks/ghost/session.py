@@ -25,6 +25,7 @@ from vaultlayer_hooks.ghost.state import (
 from vaultlayer_hooks.ghost.tail import Tail
 
 KEPT = 2
+TELL_STEP_S = 0.2
 CLOSER_PATIENCE_STEPS = 64
 UNORDERED = pulse.KINDS | {"seed"}
 
@@ -68,10 +69,20 @@ class Session:
         if die_at and run.steps == int(die_at):
             self._die()
         self._listen()
+        self._tell_step()
         if self.shot is not None:
             self._watch()
         if self._is_due(key):
             self._snapshot(key)
+
+    told_at = 0.0
+
+    def _tell_step(self):
+        """Let the agent know where we are: it names the step of a snapshot that all ranks must take."""
+        now = time.perf_counter()
+        if now - self.told_at >= TELL_STEP_S:
+            self.told_at = now
+            channel.tell("ghost_step", drop=True, framework="ghost", step=run.steps)
 
     def _die(self):
         """End as a lost machine does; only tests ask for it."""

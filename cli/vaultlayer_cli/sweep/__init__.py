@@ -1,0 +1,1 @@
+"""Smoke jobs: what a provider must show before it is called validated."""

@@ -1,0 +1,96 @@
+"""How often a snapshot is asked for."""
+
+import pytest
+
+from vaultlayer.every import Every, parse_every
+from vaultlayer_agent import pace as pc
+from vaultlayer_agent.capture.snapshots import Taken
+from vaultlayer_agent.pace import Pace
+
+HOUR_S = 3600.0
+
+
+def taken(stall_s: float) -> Taken:
+    return Taken(number=1, step=10, stall_s=stall_s, state_b=0, size_b=0)
+
+
+@pytest.mark.parametrize(
+    ("stall_s", "upload_s", "between_s", "wanted_s"),
+    [
+        (1.0, 0.0, 2 * HOUR_S, 120.0),
+        (0.05, 0.0, 2 * HOUR_S, 30.0),
+        (0.05, 170.0, 2 * HOUR_S, 204.0),
+        (1.0, 0.0, 1000 * HOUR_S, 1800.0),
+        (1.0, 0.0, 0.5 * HOUR_S, 60.0),
+    ],
+)
+def test_the_interval_is_youngs_within_bounds(
+    stall_s: float, upload_s: float, between_s: float, wanted_s: float
+):
+    pace = Pace(stall_s=stall_s, upload_s=upload_s, between_s=between_s)
+    assert pc.interval_s(pace) == pytest.approx(wanted_s)
+
+
+def test_the_first_comes_early_and_the_next_by_what_it_cost():
+    pace = pc.recording(Pace(), 100.0)
+    assert not pc.is_due(pace, 100.0 + pc.FIRST_S - 1)
+    assert pc.is_due(pace, 100.0 + pc.FIRST_S)
+    pace = pc.asked(pace, 120.0)
+    assert not pc.is_due(pace, 120.0)
+    pace = pc.took(pace, taken(1.0), 125.0)
+    pace = pc.uploaded(pace, 10.0, 135.0)
+    assert not pc.is_due(pace, 120.0 + 119)
+    assert pc.is_due(pace, 120.0 + 120)
+    assert pc.at_risk_s(pace) == pytest.approx(130.0)
+
+
+def test_a_void_snapshot_is_asked_for_again_soon():
+    pace = pc.asked(pc.recording(Pace(stall_s=100.0), 0.0), 20.0)
+    pace = pc.came_to_nothing(pace, 21.0)
+    assert pc.is_due(pace, 21.0 + pc.AGAIN_S)
+
+
+def test_the_users_own_time_wins():
+    pace = pc.recording(Pace(every=parse_every("5m")), 0.0)
+    assert pc.is_due(pace, pc.FIRST_S)
+    assert pc.interval_s(pace) == 300.0
+    short = pc.recording(Pace(every=parse_every("2s")), 0.0)
+    assert pc.is_due(short, 2.0)
+
+
+@pytest.mark.parametrize("words", ["200steps", "off"])
+def test_steps_are_counted_by_the_hook_and_off_asks_never(words: str):
+    pace = pc.recording(Pace(every=parse_every(words)), 0.0)
+    assert not pc.is_due(pace, 1e9)
+    assert not pc.is_due(pc.uploaded(pc.took(pace, taken(1.0), 5.0), 1.0, 6.0), 1e9)
+
+
+def test_ranks_are_told_a_step_that_lies_before_them():
+    pace = pc.stepped(pc.stepped(Pace(), 10, 1.0), 60, 2.0)
+    assert pace.rate == pytest.approx(50.0)
+    assert pc.common_step(pace) == 60 + 50 + pc.AHEAD_STEPS
+    assert pc.stepped(pace, 40, 3.0) == pace, "a slower rank takes nothing back"
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted", "words"),
+    [
+        ("", Every(), ""),
+        ("5m", Every(seconds=300.0), "300s"),
+        ("90 s", Every(seconds=90.0), "90s"),
+        ("1.5h", Every(seconds=5400.0), "5400s"),
+        ("200steps", Every(steps=200), "200steps"),
+        ("1 step", Every(steps=1), "1steps"),
+        ("OFF", Every(is_off=True), "off"),
+    ],
+)
+def test_every_is_read_as_people_write_it(text: str, wanted: Every, words: str):
+    assert parse_every(text) == wanted
+    assert wanted.words == words
+    assert parse_every(words) == wanted
+
+
+@pytest.mark.parametrize("text", ["5", "0s", "-1m", "often", "1.5steps", "0steps"])
+def test_every_refuses_what_it_cannot_mean(text: str):
+    with pytest.raises(ValueError, match="steps"):
+        parse_every(text)
