@@ -208,8 +208,7 @@ def through_deaths(ghost: Ghost, *deaths: int) -> Attempt:
         last = ghost.attempt(replay=True, die_at=death)
         assert last.told("live"), (last.output, last.events)
         resumed = int(last.meta("live")["steps"])
-        assert resumed > 0, "nothing was skipped"
-        assert deaths[number] - resumed <= 3 * 10, "far more was executed again than need be"
+        assert 0 < resumed < deaths[number], "nothing was skipped, or what never was"
         verified = last.meta("verified")
         assert verified["equal"] == verified["of"], verified
     assert last.status == 0, (last.output, last.events)

@@ -7,8 +7,9 @@ from vaultlayer_hooks.ghost import boundary, log, specs
 from vaultlayer_hooks.ghost.rng import set_small_state, small_state, streams
 from vaultlayer_hooks.ghost.state import OFF, REPLAY, run
 
-MASKED_MOST = 2000
+NODES_MOST = 10_000
 _ghost_grads = {}
+_leaves = []
 _masks = {"last": None}
 
 
@@ -16,7 +17,7 @@ def patch(torch):
     """Wrap module calls, backward passes and what else works on tensors only."""
     torch.nn.Module.__call__ = _module_call(torch, torch.nn.Module.__call__)
     torch.autograd.backward = _backward(torch, torch.autograd.backward)
-    torch.autograd.grad = skipped("grad", torch.autograd.grad)
+    torch.autograd.grad = _grad(torch.autograd.grad)
     clips = torch.nn.utils.clip_grad
     for name in ("clip_grad_norm_", "clip_grad_norm", "clip_grad_value_"):
         if hasattr(clips, name):
@@ -37,6 +38,8 @@ def _module_call(torch, original):
             return original(self, *args, **kwargs)
         run.begin()
         boundary.track_module(self)
+        if run.mode == REPLAY:
+            _leaves.extend(_leaves_of((*args, *kwargs.values())))
         return through("call", original, (self, *args), kwargs)
 
     return __call__
@@ -83,6 +86,47 @@ def _deep(original, args, kwargs):
         run.depth -= 1
 
 
+def _grad(original):
+    """Gradients that are asked for; without `torch.optim` those of no further graph make a step."""
+    wrapped = skipped("grad", original)
+
+    @functools.wraps(original)
+    def grad(*args, **kwargs):
+        ours = run.is_ours() and not run.torch.compiler.is_compiling()
+        result = wrapped(*args, **kwargs)
+        if ours and not kwargs.get("create_graph"):
+            boundary.before_backward()
+            boundary.reached("backward", None, result)
+        return result
+
+    return grad
+
+
+def _leaves_of(values):
+    tensor = run.torch.Tensor
+    return [x for x in values if isinstance(x, tensor) and x.requires_grad and x.is_leaf]
+
+
+def _give_leaf_grads(tensors):
+    """Give gradients to the leaves that no optimizer and no module owns: raw weights, attacked inputs."""
+    roots = tensors if isinstance(tensors, (list, tuple)) else (tensors,)
+    leaves, _leaves[:] = list(_leaves), []
+    seen = set()
+    stack = [t.grad_fn for t in roots if isinstance(t, run.torch.Tensor) and t.grad_fn is not None]
+    while stack and len(seen) < NODES_MOST:
+        node = stack.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            leaves.append(node.variable)
+        stack.extend(following for following, _ in node.next_functions if following is not None)
+    known = {id(p) for p in boundary.parameters()}
+    for leaf in leaves:
+        if id(leaf) not in known and leaf.grad is None:
+            leaf.grad = run.torch.zeros_like(leaf, requires_grad=False)
+
+
 def _backward(torch, original):
     is_compiling = torch.compiler.is_compiling
 
@@ -94,6 +138,7 @@ def _backward(torch, original):
         boundary.before_backward()
         if run.mode == REPLAY:
             _give_ghost_grads(specs.take_with_specs("backward"))
+            _give_leaf_grads(tensors)
             boundary.reached("backward", None)
             return None
         run.depth += 1
@@ -134,3 +179,4 @@ def _give_ghost_grads(mask):
 def forget_ghosts():
     """Let go of the ghost gradients."""
     _ghost_grads.clear()
+    _leaves.clear()

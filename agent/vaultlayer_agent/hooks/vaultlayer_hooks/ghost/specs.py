@@ -184,7 +184,7 @@ def ghost(described):
 
 
 def interned(key):
-    """Give the string that source code of this name gives: pickle writes one object once, equal ones twice."""
+    """Give the string that source code gives: pickle writes one object once, and equal ones twice."""
     return sys.intern(key) if type(key) is str else key
 
 

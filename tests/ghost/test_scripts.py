@@ -1,0 +1,73 @@
+"""Scripts that never save: bare, hooked, and killed twice and replayed; all leave the same bytes."""
+
+from pathlib import Path
+
+import pytest
+
+from ghosts import SCRIPTS, Ghost, through_deaths
+
+pytest.importorskip("torch")
+pytestmark = [pytest.mark.train, pytest.mark.timeout(1500)]
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "second"),
+    [
+        ("classifier", 45, 85),
+        ("gan", 45, 85),
+        ("lbfgs", 25, 47),
+        ("hand_written", 45, 85),
+        ("value_shapes", 45, 85),
+        ("attack", 45, 85),
+    ],
+)
+def test_a_script_resumes_exactly_through_two_deaths(
+    tmp_path: Path, name: str, first: int, second: int
+) -> None:
+    through_deaths(Ghost(tmp_path, SCRIPTS / f"{name}.py"), first, second)
+
+
+def test_a_script_without_a_seed_goes_on_as_the_dead_run_did(tmp_path: Path) -> None:
+    ghost = Ghost(tmp_path, SCRIPTS / "unseeded.py")
+    first = ghost.attempt(die_at=60)
+    assert first.status == -9
+    last = ghost.attempt(replay=True)
+    assert last.status == 0, last.output
+    verified = last.meta("verified")
+    assert int(verified["of"]) > 0
+    assert verified["equal"] == verified["of"]
+
+
+def test_a_changed_script_is_refused(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_bytes((SCRIPTS / "classifier.py").read_bytes())
+    ghost = Ghost(tmp_path, script)
+    assert ghost.attempt(die_at=45).status == -9
+    script.write_text(script.read_text() + "\n# changed\n")
+    refused = ghost.attempt(replay=True)
+    assert refused.status == 121
+    assert "script is not what it was" in refused.told("diverged")[0]["detail"]
+
+
+def test_a_log_tail_that_disagrees_ends_the_attempt(tmp_path: Path) -> None:
+    """The tail is of a run whose data differ: what is computed after going live is not what was."""
+    ghost = Ghost(tmp_path, SCRIPTS / "classifier.py", NOISE="0")
+    assert ghost.attempt(die_at=47).status == -9
+    other = Ghost(tmp_path, SCRIPTS / "classifier.py", NOISE="1")
+    ended = other.attempt(replay=True)
+    assert ended.status == 121
+    assert "after going live" in ended.told("diverged")[0]["detail"]
+
+
+def test_a_graph_that_is_needed_later_voids_the_snapshot(tmp_path: Path) -> None:
+    run = Ghost(tmp_path, SCRIPTS / "old_graph.py").attempt()
+    assert run.status == 0, run.output
+    assert not run.told("snapshot_end")
+    assert "older than the boundary" in run.told("snapshot_void")[0]["detail"]
+
+
+def test_a_tensor_that_nothing_names_voids_the_snapshot(tmp_path: Path) -> None:
+    run = Ghost(tmp_path, SCRIPTS / "hidden_tensor.py").attempt()
+    assert run.status == 0, run.output
+    assert not run.told("snapshot_end")
+    assert "unreachable tensor" in run.told("snapshot_void")[0]["detail"]
