@@ -42,9 +42,12 @@ class Runner:
         """Give the machine's disk."""
         return self._root / machine
 
+    def _console(self, machine: str) -> Path:
+        return self._root / f"{machine}.log"
+
     def log(self, machine: str) -> str:
-        """Give what the machine has printed."""
-        path = self.disk(machine) / "console.log"
+        """Give what the machine has printed; it is kept after its end."""
+        path = self._console(machine)
         return path.read_text(errors="replace") if path.exists() else ""
 
     def start(self, machine: str, script: str, env: Mapping[str, str]) -> None:
@@ -60,7 +63,7 @@ class Runner:
             "TMPDIR": str(disk / "tmp"),
             processes.MARK: machine,
         }
-        with (disk / "console.log").open("ab") as console:
+        with self._console(machine).open("ab") as console:
             self._first[machine] = subprocess.Popen(
                 ["/bin/sh", "-c", script],
                 stdin=subprocess.DEVNULL,
