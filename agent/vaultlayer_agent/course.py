@@ -88,20 +88,7 @@ class Course:
             clock_s=around.clock_s,
             heard=self._heard,
         )
-        replays = restored.way.kind is Kind.REPLAY
-        self._recorder = Recorder(
-            gh.begin(records=restored.way.records, replays=replays),
-            Pace(
-                every=parse_every(brief.spec.snapshot_every), between_s=brief.between_s or BETWEEN_S
-            ),
-            snapshots=Snapshots(layout.ghost, layout.base, capture),
-            capture=capture,
-            hooks=self._running.hooks,
-            output=around.output,
-            reports=reports,
-            clock_s=around.clock_s,
-            fell=lambda: around.spawn(self._kill_soon),
-        )
+        self._recorder = self._make_recorder()
         self._committer = Committer(
             link=around.link,
             bucket=bucket,
@@ -116,12 +103,29 @@ class Course:
             say=around.output.say,
             after_seq=earlier._committer.seq if earlier else 0,
         )
-        self._committer.ghost = restored.ref if replays else None
+        self._committer.ghost = restored.ref if restored.way.kind is Kind.REPLAY else None
         self._over = anyio.Event()
         self._is_stopped = False
         self.ending: Ending | None = None
         self.is_saved = True
         """Whether all that the script left could be saved."""
+
+    def _make_recorder(self) -> Recorder:
+        way = self.restored.way
+        return Recorder(
+            gh.begin(records=way.records, replays=way.kind is Kind.REPLAY),
+            Pace(
+                every=parse_every(self._brief.spec.snapshot_every),
+                between_s=self._brief.between_s or BETWEEN_S,
+            ),
+            snapshots=Snapshots(self._layout.ghost, self._layout.base, self._capture),
+            capture=self._capture,
+            hooks=self._running.hooks,
+            output=self._around.output,
+            reports=self._reports,
+            clock_s=self._around.clock_s,
+            fell=lambda: self._around.spawn(self._kill_soon),
+        )
 
     def _choose_pins(self) -> en.Pins:
         manifest = self.restored.manifest
