@@ -89,8 +89,7 @@ class Course:
             clock_s=around.clock_s,
             heard=self._heard,
         )
-        replays = restored.way.kind is Kind.REPLAY
-        self._recorder = self._make_recorder(replays=replays)
+        self._recorder = self._make_recorder()
         self._committer = Committer(
             link=around.link,
             bucket=bucket,
@@ -105,16 +104,17 @@ class Course:
             say=around.output.say,
             after_seq=earlier._committer.seq if earlier else 0,
         )
-        self._committer.ghost = restored.ref if replays else None
+        self._committer.ghost = restored.ref if restored.way.kind is Kind.REPLAY else None
         self._over = anyio.Event()
         self._is_stopped = False
         self.ending: Ending | None = None
         self.is_saved = True
         """Whether all that the script left could be saved."""
 
-    def _make_recorder(self, *, replays: bool) -> Recorder:
+    def _make_recorder(self) -> Recorder:
+        way = self.restored.way
         return Recorder(
-            gh.begin(records=self.restored.way.records, replays=replays),
+            gh.begin(records=way.records, replays=way.kind is Kind.REPLAY),
             Pace(
                 every=parse_every(self._brief.spec.snapshot_every),
                 between_s=self._brief.between_s or BETWEEN_S,
