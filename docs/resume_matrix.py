@@ -23,7 +23,7 @@ a seeded script that starts at zero ends equal too. So exactness is claimed only
 the job's own log shows from which step each restart went on.
 
 * *steps run again*: of the steps that the dead machine had told of, those beyond the resumed one, for each
-  kill; `?` where the script tells no step.
+  kill; `?` where the machine had told of none beyond it.
 * *verified*: how many of the values that the dead run had logged beyond the snapshot came again, bit for
   bit, after each restart.
 * *none*: the script writes nothing of that kind. A script without a seed cannot be compared with another
@@ -60,10 +60,10 @@ def _cells(words: Sequence[str]) -> str:
 
 
 def _again(kill: dict[str, Any]) -> str:
-    if kill["last_step"] is None:
+    last, resumed = kill["last_step"], kill["resumed_step"] or 0
+    if last is None or last < resumed:
         return "?"
-    resumed = kill["resumed_step"] or 0
-    return f"{max(0, kill['last_step'] - resumed)} of {kill['last_step']}"
+    return f"{last - resumed} of {last}"
 
 
 def write() -> None:

@@ -35,13 +35,6 @@ class Kill(msgspec.Struct):
     resumed_step: int | None = None
     first_step: int | None = None
 
-    @property
-    def again(self) -> int | None:
-        """How many steps ran again; None when the log does not tell."""
-        if self.last_step is None:
-            return None
-        return max(0, self.last_step - (self.resumed_step or 0))
-
 
 class Result(msgspec.Struct):
     """What one row of the table shows, and why it fails when it does."""
@@ -111,7 +104,7 @@ class Trial:
             self._note_tier(entry["tier"], str(entry.get("detail", "")))
 
     def _note_tier(self, tier: str, detail: str) -> None:
-        self.result.told.append(f"{tier}: {detail}")
+        self.result.told.append(f"{tier}: {detail}".replace(str(self._place.base), "…"))
         if found := VERIFIED.search(detail):
             self.result.verified.append(found[0])
 
@@ -168,7 +161,8 @@ class Trial:
     def _not_skipped(self) -> Iterator[str]:
         for kill in self.result.kills:
             if not kill.resumed_step:
-                yield f"attempt after {kill.attempt} restarted at zero, told as exact"
+                fell = [told for told in self.result.told if "diverged" in told]
+                yield f"attempt after {kill.attempt} restarted at zero: {fell[-1:] or 'untold'}"
             elif kill.durable_step is not None and kill.resumed_step < kill.durable_step:
                 yield f"step {kill.durable_step} was durable, {kill.resumed_step} was resumed"
 
