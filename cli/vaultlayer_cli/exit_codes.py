@@ -4,7 +4,7 @@ A script's own status is passed through unchanged. Ours lie in the range of syse
 scripts do not use by custom.
 """
 
-from vaultlayer.errors import InternalError, VaultLayerError, error_types
+from vaultlayer.errors import CommandError, InternalError, error_types
 
 OK = 0
 DETACHED = 0
@@ -33,7 +33,7 @@ def error_rows() -> list[tuple[int, str, str]]:
     rows = [
         (cls.exit_status, code, (cls.__doc__ or "").strip().splitlines()[0])
         for code, cls in error_types().items()
-        if cls.__module__ == VaultLayerError.__module__ and cls is not VaultLayerError
+        if cls.__module__ == CommandError.__module__
     ]
     internal = InternalError("")
     return sorted(
