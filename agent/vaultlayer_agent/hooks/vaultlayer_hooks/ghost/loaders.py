@@ -346,13 +346,13 @@ def fill(opened, count):
                 next(iterator, None)
         finally:
             run.depth -= 1
-    _putsamplers.state(opened.loader, now)
+    samplers.put(opened.loader, held_now)
 
 
 def _begin_again(opened):
     """Set everything that an iterator's data depends on to what it was when it began."""
-    small, torch_state, owned, attributes, samplers = opened.begin
-    _putsamplers.state(opened.loader, samplers)
+    small, torch_state, owned, attributes, held = opened.begin
+    samplers.put(opened.loader, held)
     set_small_state(small)
     rng.set_torch_state(torch_state)
     for stream, state in zip(_own_streams(opened.loader), owned):
