@@ -57,14 +57,14 @@ imports: $(STAMP)
 	$(BIN)/lint-imports
 
 unit: $(STAMP)
-	$(BIN)/python -m pytest -q tests/test_tidy.py tests/unit tests/model
+	$(BIN)/python -m pytest -q tests/test_tidy.py tests/unit tests/model tests/ghost -m "not train"
 
 integration: $(TRAIN)
 	$(BIN)/python -m pytest -q tests/integration -m "not train"
 
 ## make test-train   the hooks inside real training: transformers 5.x and 4.5x, plain torch, two ranks
 test-train: $(TRAIN) $(HF4)
-	VAULTLAYER_TEST_TRANSFORMERS_4=$(abspath $(HF4)) $(BIN)/python -m pytest -q tests/integration -m train
+	VAULTLAYER_TEST_TRANSFORMERS_4=$(abspath $(HF4)) $(BIN)/python -m pytest -q tests/integration tests/ghost -m train
 
 ## make test-chaos   kill -9 of every kind of process at random moments; slow
 test-chaos: $(TRAIN)

@@ -8,6 +8,7 @@ from vaultlayer_hooks.ghost.rng import set_small_state, small_state, streams
 from vaultlayer_hooks.ghost.state import OFF, REPLAY, run
 
 NODES_MOST = 10_000
+LEAVES_MOST = 64
 _ghost_grads = {}
 _leaves = []
 _masks = {"last": None}
@@ -38,8 +39,8 @@ def _module_call(torch, original):
             return original(self, *args, **kwargs)
         run.begin()
         boundary.track_module(self)
-        if run.mode == REPLAY:
-            _leaves.extend(_leaves_of((*args, *kwargs.values())))
+        _note_leaves(args)
+        _note_leaves(kwargs.values())
         return through("call", original, (self, *args), kwargs)
 
     return __call__
@@ -102,15 +103,32 @@ def _grad(original):
     return grad
 
 
-def _leaves_of(values):
+def _note_leaves(values):
+    """Note the inputs of a root call that will get a gradient."""
     tensor = run.torch.Tensor
-    return [x for x in values if isinstance(x, tensor) and x.requires_grad and x.is_leaf]
+    for x in values:
+        if isinstance(x, tensor) and x.requires_grad and x.is_leaf and len(_leaves) < LEAVES_MOST:
+            _leaves.append(x)
 
 
-def _give_leaf_grads(tensors):
-    """Give gradients to the leaves that no optimizer and no module owns: raw weights, attacked inputs."""
-    roots = tensors if isinstance(tensors, (list, tuple)) else (tensors,)
+def _take_leaves():
     leaves, _leaves[:] = list(_leaves), []
+    return leaves
+
+
+def _give_leaf_grads(tensors, inputs):
+    """Give gradients to the leaves that no optimizer and no module owns: attacked inputs, raw weights."""
+    for has, leaf in zip(inputs, _take_leaves()):
+        if has and leaf.grad is None:
+            leaf.grad = run.torch.zeros_like(leaf, requires_grad=False)
+    if not boundary.modules():
+        _give_raw_grads(tensors)
+
+
+def _give_raw_grads(tensors):
+    """Without any module the graph is a real one, and names the weights."""
+    roots = tensors if isinstance(tensors, (list, tuple)) else (tensors,)
+    leaves = []
     seen = set()
     stack = [t.grad_fn for t in roots if isinstance(t, run.torch.Tensor) and t.grad_fn is not None]
     while stack and len(seen) < NODES_MOST:
@@ -137,8 +155,9 @@ def _backward(torch, original):
         run.begin()
         boundary.before_backward()
         if run.mode == REPLAY:
-            _give_ghost_grads(specs.take_with_specs("backward"))
-            _give_leaf_grads(tensors)
+            mask, inputs = specs.take_with_specs("backward")
+            _give_ghost_grads(mask)
+            _give_leaf_grads(tensors, inputs)
             boundary.reached("backward", None)
             return None
         run.depth += 1
@@ -147,7 +166,7 @@ def _backward(torch, original):
             mask = _grad_mask()
         finally:
             run.depth -= 1
-        log.note("backward", mask)
+        log.note("backward", (mask, bytes([x.grad is not None for x in _take_leaves()])))
         run.pulse.loss(tensors)
         boundary.reached("backward", None)
         return None
@@ -180,3 +199,8 @@ def forget_ghosts():
     """Let go of the ghost gradients."""
     _ghost_grads.clear()
     _leaves.clear()
+
+
+def held_ids():
+    """Give the ids of inputs that only we still hold."""
+    return [id(x) for x in _leaves]

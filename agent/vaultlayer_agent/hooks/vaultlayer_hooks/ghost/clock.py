@@ -15,6 +15,9 @@ from vaultlayer_hooks.ghost.state import OFF, REPLAY, is_user_file, run
 TIMES = (
     "time time_ns monotonic monotonic_ns perf_counter perf_counter_ns process_time process_time_ns"
 ).split()
+RELATIVE = frozenset(TIMES) - {"time", "time_ns"}
+_last = {}
+_shifts = {}
 
 
 def patch():
@@ -48,6 +51,21 @@ def _mine(frame):
     )
 
 
+def _again(name):
+    """Give what the dead run read here, while its log goes further than the snapshot; else None."""
+    wanted = run.tail.peek()
+    return wanted[1] if wanted is not None and wanted[0] == name else None
+
+
+def _shift(name, original):
+    """Let clocks without a common beginning go on where the dead machine's stood."""
+    if name not in RELATIVE or not run.went_live or name not in _last:
+        return 0
+    if name not in _shifts:
+        _shifts[name] = _last[name] - original()
+    return _shifts[name]
+
+
 def _read(name, original, takes):
     def read(*args, **kwargs):
         if not takes:
@@ -56,8 +74,14 @@ def _read(name, original, takes):
         if not _mine(sys._getframe(1)):
             return original(*args, **kwargs)
         if run.mode == REPLAY:
-            return log.take(name)
-        value = original(*args, **kwargs)
+            _last[name] = log.take(name)
+            return _last[name]
+        value = _again(name) if run.tail is not None else None
+        if value is None:
+            value = original(*args, **kwargs)
+            shift = _shift(name, original)
+            value = value + shift if shift else value
+        _last[name] = value
         log.note(name, value)
         return value
 

@@ -9,7 +9,7 @@ import functools
 import weakref
 from _thread import get_ident
 
-from vaultlayer_hooks.ghost import log, rng, specs
+from vaultlayer_hooks.ghost import log, rng, samplers, specs
 from vaultlayer_hooks.ghost.rng import set_small_state, small_state, streams
 from vaultlayer_hooks.ghost.state import OFF, REPLAY, run
 
@@ -21,7 +21,17 @@ PLAIN = frozenset((int, float, bool, str, bytes, type(None)))
 class Open:
     """What is known of one iterator."""
 
-    __slots__ = ("begin", "count", "done", "first", "iterator", "loader", "number", "shell")
+    __slots__ = (
+        "begin",
+        "count",
+        "done",
+        "first",
+        "iterator",
+        "loader",
+        "number",
+        "past",
+        "shell",
+    )
 
     def __init__(self, number, iterator, loader, begin):
         self.number = number
@@ -32,6 +42,8 @@ class Open:
         self.count = 0
         self.done = False
         self.shell = False
+        # Earlier epochs of workers that live on: their random streams go on too.
+        self.past = ()
 
 
 class Loaders:
@@ -84,7 +96,13 @@ def _iter(module, original):
 def _begin_state(loader):
     """Give what the iterator's data depends on: random streams, and plain attributes of its parts."""
     owned = tuple(rng.stream_state(stream) for stream in _own_streams(loader))
-    return (small_state(), rng.torch_state(), owned, _attributes(loader))
+    return (
+        small_state(),
+        rng.torch_state(),
+        owned,
+        _attributes(loader),
+        samplers.state(loader),
+    )
 
 
 def _parts(loader):
@@ -143,7 +161,10 @@ def _is_opaque(value):
 def _remember(iterator, loader, begin):
     for key in [k for k, o in known.open.items() if o.iterator() is None]:
         del known.open[key]
+    before = known.of(iterator)
     opened = Open(known.made, iterator, loader, begin)
+    if before is not None:
+        opened.past = (*before.past, before)
     known.made += 1
     known.open[id(iterator)] = opened
     return opened
@@ -151,6 +172,23 @@ def _remember(iterator, loader, begin):
 
 def _shell(module, loader):
     begin, after = specs.take_with_specs("iter")
+    if _lives_on(loader) and loader._iterator is not None:
+        iterator = loader._iterator
+    else:
+        iterator = _empty(module, loader)
+    _remember(iterator, loader, begin).shell = True
+    _set_attributes(loader, begin[3])
+    if after is not None:
+        set_small_state(after)
+    return iterator
+
+
+def _lives_on(loader):
+    """Whether a loader's workers, and their one iterator, outlive an epoch."""
+    return loader.persistent_workers and loader.num_workers > 0
+
+
+def _empty(module, loader):
     single = loader.num_workers == 0
     kind = module._SingleProcessDataLoaderIter if single else module._MultiProcessingDataLoaderIter
     iterator = object.__new__(kind)
@@ -159,10 +197,8 @@ def _shell(module, loader):
     iterator._workers = []
     iterator._index_sampler = loader._index_sampler
     iterator._num_yielded = 0
-    _remember(iterator, loader, begin).shell = True
-    _set_attributes(loader, begin[3])
-    if after is not None:
-        set_small_state(after)
+    if _lives_on(loader):
+        loader._iterator = iterator
     return iterator
 
 
@@ -247,8 +283,8 @@ def _fetch_for_real(opened, state):
 
 def positions():
     """Give number and position of every iterator that is alive and not at its end."""
-    alive = [o for o in known.open.values() if o.iterator() is not None and not o.done]
-    return tuple(sorted((o.number, o.count) for o in alive))
+    needed = [o for o in alive() if not o.done or _lives_on(o.loader)]
+    return tuple(sorted((o.number, o.count) for o in needed))
 
 
 def alive():
@@ -289,26 +325,39 @@ def held_ids():
 
 def fill(opened, count):
     """Make a shell a real iterator that has given `count` batches."""
+    if not opened.shell:
+        return
+    opened.shell = False
     iterator = opened.iterator()
-    loader = opened.loader
-    if opened.shell:
-        opened.shell = False
-        small, torch_state, owned, attributes = opened.begin
-        set_small_state(small)
-        rng.set_torch_state(torch_state)
-        for stream, state in zip(_own_streams(loader), owned):
-            rng.set_stream_state(stream, state)
-        _set_attributes(loader, attributes)
+    epochs = [*opened.past, opened]
+    held_now = samplers.state(opened.loader)
+    for epoch in epochs:
+        _begin_again(epoch)
         run.depth += 1
         try:
-            iterator.__init__(loader)
-            if loader.persistent_workers and loader.num_workers > 0:
-                loader._iterator = iterator
-            if opened.first is not None:
-                rng.set_torch_state(opened.first)
-            _advance(iterator, count)
+            if epoch is epochs[0]:
+                iterator.__init__(opened.loader)
+            else:
+                iterator._reset(opened.loader)
+            if epoch.first is not None:
+                rng.set_torch_state(epoch.first)
+            _advance(iterator, count if epoch is opened else epoch.count)
+            if epoch.done:
+                next(iterator, None)
         finally:
             run.depth -= 1
+    samplers.put(opened.loader, held_now)
+
+
+def _begin_again(opened):
+    """Set everything that an iterator's data depends on to what it was when it began."""
+    small, torch_state, owned, attributes, held = opened.begin
+    samplers.put(opened.loader, held)
+    set_small_state(small)
+    rng.set_torch_state(torch_state)
+    for stream, state in zip(_own_streams(opened.loader), owned):
+        rng.set_stream_state(stream, state)
+    _set_attributes(opened.loader, attributes)
 
 
 def _advance(iterator, count):

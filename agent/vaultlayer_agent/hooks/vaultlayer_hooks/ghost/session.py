@@ -219,12 +219,14 @@ class Session:
             "steps": str(run.steps),
         }
         channel.tell("live", framework="ghost", step=run.steps, meta=meta)
-        run.tail = True
-        tail = Tail(self.tail_events, self._verified)
-        run.tail = None if run.tail is None else tail
+        run.tail = Tail(self.tail_events)
+        if not run.tail.of:
+            self.verified(run.tail)
         self.tail_events = []
 
-    def _verified(self, tail):
+    def verified(self, tail):
+        """All that the dead run has left has been compared."""
+        run.tail = None
         meta = {"equal": str(tail.equal), "of": str(tail.of)}
         channel.tell("verified", framework="ghost", step=run.steps, meta=meta)
 

@@ -4,7 +4,7 @@ import _thread
 import os
 import time
 
-from vaultlayer_hooks.ghost import boundary, live, loaders, optimizers, rng, specs, vls
+from vaultlayer_hooks.ghost import boundary, calls, live, loaders, optimizers, rng, specs, vls
 from vaultlayer_hooks.ghost.constants import digest
 from vaultlayer_hooks.ghost.state import run
 from vaultlayer_hooks.ghost.walk import TooMuch, Walk
@@ -63,6 +63,7 @@ def own_tensors():
     ids = {id(t) for t in specs.ghost_tensors()}
     ids.update(run.pulse.own())
     ids.update(loaders.held_ids())
+    ids.update(calls.held_ids())
     return ids
 
 

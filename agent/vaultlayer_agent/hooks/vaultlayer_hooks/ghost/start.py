@@ -77,6 +77,7 @@ def start(torch):
     run.recorded_step = session.recorded_step
     run.replayed_step = session.replayed_step
     run.diverge = session.diverge
+    run.verified = session.verified
     run.give_up = session.give_up
     run.constants = Constants()
     run.files = Files()

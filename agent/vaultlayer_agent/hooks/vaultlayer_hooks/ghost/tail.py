@@ -12,18 +12,19 @@ SILENT = ("S",)
 class Tail:
     """Compares events as they are recorded; the first that differs ends the attempt."""
 
-    def __init__(self, events, on_end):
+    def __init__(self, events):
         self._events = [e for e in events if e[0] not in SILENT]
         self._at = 0
         self.equal = 0
-        self._on_end = on_end
-        if not self._events:
-            self._finish()
 
     @property
     def of(self):
         """How many values there are to compare."""
         return len(self._events)
+
+    def peek(self):
+        """Give the next event that is to be compared, or None."""
+        return self._events[self._at] if self._at < len(self._events) else None
 
     def check(self, event):
         """Compare the next event."""
@@ -38,11 +39,7 @@ class Tail:
                 "event %d after going live: %.80r, and was %.80r" % (self._at, event, wanted)
             )
         if self._at == len(self._events):
-            self._finish()
-
-    def _finish(self):
-        run.tail = None
-        self._on_end(self)
+            run.verified(self)
 
 
 def _same(a, b):

@@ -7,6 +7,7 @@ iterators of the standard library. Record and replay walk isomorphic graphs, so 
 
 import collections
 import functools
+import gc
 import marshal
 import sys
 import types
@@ -116,12 +117,6 @@ class Walk:
 
     def all(self, frame):
         """Walk from every root; `frame` is the innermost one."""
-        for index, optimizer in boundary.optimizers():
-            self.root("optimizer%d" % index, optimizer, SKIPPED)
-        for index, module in boundary.modules():
-            self.root("module%d" % index, module, SKIPPED)
-        for number, loader in loaders.loaders():
-            self.root("loader%d" % number, loader, SKIPPED)
         frames = user_frames(frame)
         for depth, (code, names) in enumerate(frames):
             owner = USER if is_user_file(code.co_filename) else LIBRARY
@@ -131,7 +126,19 @@ class Walk:
         for name in sorted(sys.modules):
             if is_user_module(name) and isinstance(sys.modules[name], types.ModuleType):
                 self._globals(name, vars(sys.modules[name]))
+        for number, loader in loaders.loaders():
+            self.root("loader%d" % number, loader, SKIPPED)
+        self._known()
         return self
+
+    def _known(self):
+        """Walk from what we know by weak references; last, for garbage may be alive in one run only."""
+        if any(id(x) not in self.seen for _, x in (*boundary.optimizers(), *boundary.modules())):
+            gc.collect()
+        for index, optimizer in boundary.optimizers():
+            self.root("optimizer%d" % index, optimizer, SKIPPED)
+        for index, module in boundary.modules():
+            self.root("module%d" % index, module, SKIPPED)
 
     def _globals(self, module, names):
         for name, value in list(names.items()):
