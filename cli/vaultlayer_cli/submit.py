@@ -173,6 +173,9 @@ async def submit(bus: Bus, wish: Wish, workdir: Workdir, environ: Mapping[str, s
     """
     request = OffersRequest(need=wish.need, providers=wish.providers)
     offers = await bus.request(subjects.OFFERS, request, OffersReply, timeout_s=OFFERS_S)
+    if not any(one.offers for one in offers.lists) and any(one.late for one in offers.lists):
+        request = msgspec.structs.replace(request, patient=True)
+        offers = await bus.request(subjects.OFFERS, request, OffersReply, timeout_s=OFFERS_S)
     check_offers(offers.lists, wish.providers, wish.need)
     job = job_id(secrets.token_bytes(9))
     code = await send_code(bus, job, workdir)

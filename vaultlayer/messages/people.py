@@ -211,6 +211,8 @@ class OffersRequest(Message, frozen=True, kw_only=True):
 
     need: Need
     providers: list[str] = []
+    patient: bool = False
+    """Wait for a slow provider as long as a submission does, not as long as a person who looks."""
 
 
 class OffersReply(Message, frozen=True, kw_only=True):

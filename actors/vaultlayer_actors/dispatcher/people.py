@@ -235,7 +235,9 @@ class PeopleDesk:
     async def _list_offers(self, _subject: str, payload: bytes) -> ms.OffersReply:
         request = msgspec.json.decode(payload, type=ms.OffersRequest)
         return ms.OffersReply(
-            lists=await self._offers.ask(request.need, GLANCE_S, request.providers)
+            lists=await self._offers.ask(
+                request.need, PATIENT_S if request.patient else GLANCE_S, request.providers
+            )
         )
 
     async def _audit(self, _subject: str, payload: bytes) -> ms.AuditReplies:
