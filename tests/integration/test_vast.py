@@ -42,5 +42,7 @@ def test_an_outbid_job_goes_on_elsewhere_and_its_ghost_does_nothing(
     assert "continues at" in log
     until(lambda: not vast.billed)
     names = {one.name for one in vast.machines()}
-    assert names == {f"vl-{job}-a1", f"vl-{job}-a2"}
+    # An order whose offer has gone meanwhile takes a number and leaves no machine.
+    assert len(names) == 2
+    assert f"vl-{job}-a1" in names
     assert {one.state for one in vast.machines()} == {State.GONE}
