@@ -104,9 +104,12 @@ class KeyStore:
     @contextlib.contextmanager
     def _alone(self) -> Generator[None]:
         """Keep other vaults out between reading and writing, so that no key handed over is lost."""
-        with (self._directory / "vault.lock").open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        directory = os.open(self._directory, os.O_RDONLY)
+        try:
+            fcntl.flock(directory, fcntl.LOCK_EX)
             yield
+        finally:
+            os.close(directory)
 
     def _stored(self) -> MasterKeys:
         self.open()
