@@ -108,6 +108,24 @@ async def test_two_trainings_of_one_script_are_told_apart(tmp_path: Path, varian
     assert resumed(two) == [("out", 5, "exact")]
 
 
+async def test_a_training_that_was_over_leaves_random_state_as_it_did(tmp_path: Path) -> None:
+    """Killed after the last step of 12, before the end of the script."""
+
+    def random_of(run: Run) -> str:
+        return next(line for line in run.output.splitlines() if line.startswith("random "))
+
+    trainee = trainee_of(tmp_path, "plain", "--steps", "12", "--after", "5")
+    bare = trainee.run_bare()
+    one = await trainee.run(kill_when="out/checkpoint-12/trainer_state.json")
+    assert one.status == -9
+    last = next(saved for saved in reversed(one.saved))
+    assert last.cut.step == 12
+    two = await trainee.run(resume=last)
+    assert resumed(two) == [("out", 12, "exact")]
+    assert two.digest == bare.digest
+    assert random_of(two) == random_of(bare)
+
+
 async def test_a_script_that_resumes_by_itself_is_left_alone(tmp_path: Path) -> None:
     trainee = trainee_of(tmp_path, "plain", "--from-own")
     trainee.code = {}

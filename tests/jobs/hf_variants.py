@@ -111,6 +111,7 @@ def main():
     parser.add_argument("--save-steps", type=int, default=5)
     parser.add_argument("--step-delay", type=float, default=0.02, metavar="SECONDS")
     parser.add_argument("--from-own", action="store_true")
+    parser.add_argument("--after", type=float, default=0.1, metavar="SECONDS")
     given = parser.parse_args()
     set_seed(7)
     if given.variant == "two-places":
@@ -133,7 +134,7 @@ def main():
     print("random", state.hexdigest(), flush=True)
     with open("history.json", "w") as file:
         json.dump(trainer.state.log_history, file)
-    time.sleep(0.1)
+    time.sleep(given.after)
     print("digest", digest.hexdigest(), flush=True)
 
 
