@@ -193,7 +193,9 @@ GHOST = (hook_path() / "vaultlayer_hooks" / "ghost").is_dir()
 
 
 @pytest.mark.skipif(not GHOST, reason="no ghost among the hooks")
-@pytest.mark.parametrize(("variant", "off"), [("plain", True), ("never", False), ("skip", False)])
+@pytest.mark.parametrize(
+    ("variant", "off"), [("plain", True), ("never", False), ("skip", False), ("online", False)]
+)
 async def test_the_ghost_leaves_only_what_the_trainer_resumes_exactly(
     tmp_path: Path, variant: str, *, off: bool
 ) -> None:

@@ -38,6 +38,10 @@ class Patient(Trainer):
         return (loss, found[1]) if return_outputs else loss
 
 
+class GRPOTrainer(Trainer):
+    """Bears the name of one that keeps samples between its steps."""
+
+
 def make_model():
     config = GPT2Config(vocab_size=97, n_positions=32, n_embd=32, n_layer=2, n_head=2)
     return GPT2LMHeadModel(config)
@@ -85,7 +89,7 @@ def make_trainer(given):
 
         lora = LoraConfig(r=4, target_modules=["c_attn"], lora_dropout=0.1, fan_in_fan_out=True)
         plain["model"] = get_peft_model(plain["model"], lora)
-    kind = Patient if given.variant == "subclass" else Trainer
+    kind = {"subclass": Patient, "online": GRPOTrainer}.get(given.variant, Trainer)
     return kind(args=TrainingArguments(**settings(given, **more)), callbacks=slow, **plain)
 
 

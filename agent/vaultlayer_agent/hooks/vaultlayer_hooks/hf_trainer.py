@@ -7,7 +7,6 @@ left alone. Nothing here draws a random number or reads a tensor: a hooked run c
 
 import functools
 import os
-import sys
 import time
 
 from vaultlayer_hooks import channel, complete, hf_native, native, saves
@@ -85,10 +84,6 @@ def _tell_train(trainer, training, path):
         "inexact": inexact,
     }
     channel.tell("train", framework="hf", meta=meta)
-    if meta["save_strategy"] != "no" and {meta["save_only_model"], meta["ignore_data_skip"]} == {
-        "false"
-    }:
-        _end_ghost()
     if isinstance(path, (str, os.PathLike)):
         match = complete.NAME.match(os.path.basename(os.path.abspath(path)))
         step = int(match.group(1)) if match else None
@@ -98,13 +93,6 @@ def _tell_train(trainer, training, path):
         channel.tell(
             "resumed", framework="hf", path=os.path.abspath(path), step=step, detail=detail
         )
-
-
-def _end_ghost():
-    """The Trainer's own checkpoints are exact, smaller, and outlive a change of the code."""
-    ghost = sys.modules.get("vaultlayer_hooks.ghost.state")
-    if ghost is not None and ghost.run.mode == ghost.RECORD:
-        ghost.run.give_up("the HF Trainer saves and resumes exactly by itself")
 
 
 def _whole(trainer, args, kwargs):
