@@ -10,6 +10,8 @@ from importlib import resources
 from pathlib import Path
 
 PROGRAMS = {"python": "python", "python3": "python", "vaultlayer-agent": "vaultlayer-agent"}
+POWER = ("shutdown", "poweroff", "halt", "reboot")
+"""A simulated VM that ends itself must not end the machine that it is simulated on."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,10 @@ def make_image(root: Path) -> Image:
         path = image.programs / name
         # A link would lose the environment that the program lies in.
         path.write_text(f'#!/bin/sh\nexec "{own / program}" "$@"\n')
+        path.chmod(0o755)
+    for name in POWER:
+        path = image.programs / name
+        path.write_text("#!/bin/sh\n")
         path.chmod(0o755)
     driver = resources.files("vaultlayer_actors.simulator").joinpath("fake_cuda.py").read_text()
     (image.modules / "sitecustomize.py").write_text(driver)
