@@ -30,6 +30,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "providers": "List the providers, allow or ban one, hand over its API key.",
         "offers": "Show what each provider can serve now, and at what price.",
         "sweep": "Run the smoke jobs on a provider, end to end.",
+        "sim": "Simulate providers on this machine, until Ctrl-C.",
     },
     "Broker": {
         "init": "Write a configuration that works on this machine.",

@@ -12,6 +12,7 @@ from vaultlayer.job import CheckpointState, Job
 from vaultlayer.lease import PROFILES
 from vaultlayer.messages import JobRow, Progress
 from vaultlayer.settings import Settings, parse_settings
+from vaultlayer.simulated import SimulatedProvider
 from vaultlayer_cli.app import GROUPS
 from vaultlayer_cli.checks import Check
 from vaultlayer_cli.config_file import Bucket, config_text
@@ -50,6 +51,7 @@ def json_row(*starts: str) -> set[str]:
         (("`run`, `watch`, `logs`",), Printed, {"type"}),
         (("`run`, `watch`", "each sign"), Progress, {"type", "attempt"}),
         (("`providers`",), ProviderRow, {"held", "missing", "unknown"}),
+        (("`sim`",), SimulatedProvider, set[str]()),
     ],
 )
 def test_the_json_table_lists_the_fields_that_are_printed(

@@ -5,7 +5,7 @@ GET    /_sim/state                     machines, charges, faults met, requests
 POST   /_sim/faults                    {"kind": "429", "call": "create", "times": 1}
 DELETE /_sim/faults
 PATCH  /_sim/knobs                     {"boot_s": 30}
-POST   /_sim/machines/<id>/<verb>      outbid resurrect preempt vanish kill freeze; {"notice_s": 30}
+POST   /_sim/machines/<id>/<verb>      interrupt outbid resurrect preempt vanish kill freeze; {"notice_s": 30}
 POST   /_sim/advance                   {"s": 60}   virtual time only
 ```
 """
@@ -86,6 +86,14 @@ class Simulator(ABC):
     def interrupt(self, machine_id: str) -> None:
         """Take a machine in the provider's own way."""
         self.fleet.vanish(machine_id)
+
+    def options(self) -> dict[str, object]:
+        """Give what the provider's table of the configuration needs to find this simulator."""
+        return {"endpoint": self.url, "work_root": "~/workspace"}
+
+    def secrets(self) -> dict[str, str]:
+        """Give the fields of the account's key as the driver wants them from the vault."""
+        return {"api_key": self.key}
 
     def word(self, machine: Machine, words: Mapping[State, str | None]) -> str | None:
         """Give the provider's word for a machine's state; `spec["word"]` stands for one that is new."""
@@ -224,6 +232,8 @@ class Simulator(ABC):
             raise web.HTTPNotFound(text=f"no machine {machine_id}")
         if verb == "preempt":
             self.fleet.preempt(machine_id, notice_s)
+        elif verb == "interrupt":
+            self.interrupt(machine_id)
         elif verb in {"outbid", "resurrect", "vanish", "kill", "freeze", "stop", "end"}:
             getattr(self.fleet, verb)(machine_id)
         else:
