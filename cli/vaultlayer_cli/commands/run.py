@@ -9,6 +9,7 @@ import typer
 from vaultlayer import gpu as gpus
 from vaultlayer.errors import FlagError
 from vaultlayer.events import Budget
+from vaultlayer.every import parse_every
 from vaultlayer.settings import Home, Settings, find_home
 from vaultlayer_cli import exit_codes
 from vaultlayer_cli import run_options as opt
@@ -17,11 +18,13 @@ from vaultlayer_cli.broker import ensure_broker
 from vaultlayer_cli.config_file import config_text, settings_or_none, write_config
 from vaultlayer_cli.connect import run_async, session
 from vaultlayer_cli.environment import gather_env
+from vaultlayer_cli.look.expect import Choice
+from vaultlayer_cli.look.read import look
 from vaultlayer_cli.options import AsJson
 from vaultlayer_cli.providers import check_providers
 from vaultlayer_cli.script import check_command
 from vaultlayer_cli.submit import Wish, check_every, check_outputs, check_resume_args, submit
-from vaultlayer_cli.terminal import print_json, say
+from vaultlayer_cli.terminal import full, print_json, say
 from vaultlayer_cli.units import duration_text, parse_duration, size_text
 from vaultlayer_cli.workdir import Workdir, scan
 
@@ -82,6 +85,7 @@ def run(  # noqa: PLR0917  typer calls it by name
     max_b = (settings or Settings()).run.workdir_max_mb * MB
     workdir = scan(Path.cwd(), max_b=max_b, home=home)
     check_command(wish.command, workdir)
+    tell_expected(wish, workdir, as_json=as_json)
     return run_async(
         _submit_and_attend, home, settings, wish, workdir, detach=detach, as_json=as_json
     )
@@ -91,6 +95,20 @@ def _positive(value: float | None, flag: str) -> float | None:
     if value is not None and value <= 0:
         raise FlagError(f"{flag} {value:g}: it must be above zero", mend=f"{flag} 5")
     return value
+
+
+def tell_expected(wish: Wish, workdir: Workdir, *, as_json: bool) -> None:
+    """Say before anything is spent when an interruption would cost all that was done."""
+    choice = Choice(
+        hooks=wish.hooks,
+        ghost=not parse_every(wish.snapshot_every).is_off,
+        resume_args=bool(wish.resume_args),
+    )
+    expected = look(wish.command, workdir.path, choice)
+    if as_json and expected.tier:
+        print_json({"type": "expected", **full(expected)})
+    for line in [] if as_json else expected.lines:
+        say(line)
 
 
 async def _submit_and_attend(
