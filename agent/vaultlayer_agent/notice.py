@@ -1,7 +1,6 @@
-"""Where a machine learns that it will be taken: one small watcher a kind of provider.
+"""Where a machine learns that it will be taken: a file that drills and providers' scripts write.
 
-`NOTICES` maps a provider's name to what watches on its machines; a provider that is not listed has the
-file, which drills write too.
+Providers whose machines are told by a metadata service have watchers of their own: see `watchers`.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -44,22 +43,18 @@ def read_notice(path: Path) -> Notice | None:
 
 async def watch_file(state: Path) -> AsyncIterator[Notice]:
     """Give what appears in `<state>/notice.json`, once for each content."""
-    path = state / FILE_NAME
     last: Notice | None = None
     while True:
-        notice = read_notice(path)
-        if notice is not None and notice != last:
-            yield notice
-        last = notice
+        last, fresh = fresh_in_file(state, last)
+        if fresh is not None:
+            yield fresh
         await anyio.sleep(POLL_S)
 
 
-NOTICES: dict[str, Watcher] = {}
-
-
-def watcher_of(provider: str) -> Watcher:
-    """Give what watches for notices on machines of this provider."""
-    return NOTICES.get(provider, watch_file)
+def fresh_in_file(state: Path, last: Notice | None) -> tuple[Notice | None, Notice | None]:
+    """Give what the file says now, and the same again where it differs from the last time."""
+    notice = read_notice(state / FILE_NAME)
+    return notice, notice if notice != last else None
 
 
 def sigterm_grace_s(provider: str) -> float:

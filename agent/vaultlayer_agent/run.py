@@ -26,11 +26,12 @@ from vaultlayer_agent import happenings as hp
 from vaultlayer_agent.core import Stage
 from vaultlayer_agent.enrol import enrol, life_s, make_keys
 from vaultlayer_agent.link import PROGRESS_EVERY_S, Link
-from vaultlayer_agent.notice import sigterm_grace_s, watcher_of
+from vaultlayer_agent.notice import sigterm_grace_s
 from vaultlayer_agent.output import Output, Spool
 from vaultlayer_agent.progress import Tracker
 from vaultlayer_agent.surroundings import Surroundings
 from vaultlayer_agent.waiting import Backoff
+from vaultlayer_agent.watchers import watcher_of
 
 if TYPE_CHECKING:
     from vaultlayer_agent.attempt import Attempt
