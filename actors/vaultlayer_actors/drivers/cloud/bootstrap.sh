@@ -21,6 +21,9 @@ finish() {
         vast_url="${VAST_URL:-https://console.vast.ai}"
         fetch -X DELETE -H "Authorization: Bearer $CONTAINER_API_KEY" \
             "$vast_url/api/v0/instances/$CONTAINER_ID/" >/dev/null 2>&1
+    elif [ -n "${RUNPOD_API_KEY:-}" ] && [ -n "${RUNPOD_POD_ID:-}" ]; then
+        fetch -X DELETE -H "Authorization: Bearer $RUNPOD_API_KEY" \
+            "${RUNPOD_URL:-https://api.runpod.io}/v2/pods/$RUNPOD_POD_ID" >/dev/null 2>&1
     elif [ "$vl_vm" = 1 ]; then
         (sleep 2; shutdown -h now || poweroff -f) >/dev/null 2>&1 &
     fi

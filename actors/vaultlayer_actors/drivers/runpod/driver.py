@@ -1,0 +1,169 @@
+"""RunPod: the calls of REST v2."""
+
+import math
+import shlex
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+
+from vaultlayer.driver import Clock, DriverContext, Instance, Manifest, Need, Offer, Order
+from vaultlayer.errors import DriverError
+from vaultlayer_actors.drivers.cloud.api import Api, Bearer
+from vaultlayer_actors.drivers.cloud.bootstrap import first_stage, pieces, script_of
+from vaultlayer_actors.drivers.cloud.clock import SteadyClock
+from vaultlayer_actors.drivers.cloud.driver import CloudDriver
+from vaultlayer_actors.drivers.cloud.limiter import shared_limiter
+from vaultlayer_actors.drivers.cloud.options import CloudDriverType, CloudOptions
+from vaultlayer_actors.drivers.cloud.reply import Reply
+from vaultlayer_actors.drivers.runpod.reading import (
+    classify,
+    detail_of,
+    instance_of,
+    offers_of,
+    refusal_of,
+)
+from vaultlayer_actors.drivers.runpod.wire import Catalog, CreateGpu, CreatePod, Pod, Pods
+
+ENDPOINT = "https://api.runpod.io"
+IMAGE = "runpod/pytorch:1.0.2-cu1281-torch280-ubuntu2404"
+
+INTERVALS_S = {"*": 0.25, "list": 1.0, "offers": 0.5}
+"""The vendor counts calls a minute, an hour and a day and says in its headers how many; its example is
+60 a minute, so a few at once are free and a 429 tells how long to wait."""
+
+MANIFEST = Manifest(
+    name="runpod",
+    title="RunPod",
+    boot_s=1200.0,
+    poll_s=15.0,
+    absent_checks=2,
+    absent_gap_s=10.0,
+    create_s=120.0,
+    cooldown_s=30.0,
+    needs_keys=True,
+    keys={"api_key": "API key (Settings → API Keys at console.runpod.io)"},
+    work_root="/workspace",
+    drills=["kill"],
+    visibility_s=20.0,
+    can_stop=True,
+    unit="container",
+    unverified=[
+        "how long a listing lags after a create",
+        "whether `args` is split as a shell would",
+        "whether a pod may end itself by REST v2 with its own key",
+    ],
+)
+
+
+class RunpodOptions(CloudOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[providers.runpod]` of the configuration file."""
+
+    clouds: tuple[Literal["SECURE", "COMMUNITY"], ...] = ("SECURE", "COMMUNITY")
+    """RunPod's own data centres, its community's machines, or both."""
+    cuda: str = "12.8"
+    """The least CUDA version of a host's driver, as the default image needs; empty: any."""
+    registry: str = ""
+    """RunPod's id of a registry credential; empty: public images."""
+
+
+class RunpodDriver(CloudDriver):
+    """RunPod with one API key."""
+
+    def __init__(self, context: DriverContext, options: RunpodOptions) -> None:
+        super().__init__(MANIFEST, context, options)
+        self._options = options
+        self._refused: dict[str, set[str]] = {}
+        """Words that nobody knows → the offers that were refused with them."""
+        clock: Clock = context.clock or SteadyClock()
+        key = context.secrets["api_key"]
+        endpoint = options.endpoint or ENDPOINT
+        self._api = Api(
+            provider="runpod",
+            endpoint=endpoint,
+            auth=Bearer(key),
+            limiter=shared_limiter(endpoint, key, INTERVALS_S, clock),
+            clock=clock,
+            classify=classify,
+            secrets=context.secrets.values(),
+            verify=options.ca_file or True,
+        )
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._api.close()
+
+    # Offers -----------------------------------------------------------------------------------------
+
+    async def _offers(self, need: Need) -> Sequence[Offer]:
+        found: list[Offer] = []
+        for cloud in self._options.clouds:
+            params = {
+                "include": "AVAILABILITY",
+                "product": "POD",
+                "count": str(max(1, need.gpu_count)),
+                "cloud": cloud,
+                **({"minCudaVersion": self._options.cuda} if self._options.cuda else {}),
+            }
+            reply = await self._api.call("GET", "/v2/catalog/gpus", call="offers", params=params)
+            for row in reply.decode(Catalog).gpus:
+                found += offers_of(
+                    row,
+                    need,
+                    cloud=cloud,
+                    disk_gb=math.ceil(self._disk_gb(need)),
+                    regions=self._options.regions,
+                )
+        return found
+
+    # Machines ---------------------------------------------------------------------------------------
+
+    async def _make(self, order: Order) -> Instance:
+        reply = await self._api.call(
+            "POST",
+            "/v2/pods",
+            call="create",
+            is_safe=False,
+            accept={400},
+            json=msgspec.to_builtins(self._create_body(order)),
+        )
+        if reply.status == 400:
+            raise self._refusal(order, reply)
+        self._refused.clear()
+        return msgspec.structs.replace(instance_of(reply.decode(Pod)), name=order.name)
+
+    def _create_body(self, order: Order) -> CreatePod:
+        _, gpu, cloud, region = order.offer.offer_id.split("/")
+        script = script_of(order, is_vm=False, wheels_url=self._options.wheels_url)
+        return CreatePod(
+            name=order.name,
+            image=order.image or self._options.image or IMAGE,
+            args=shlex.join(["sh", "-c", first_stage()]),
+            env=pieces(script),
+            gpu=CreateGpu(id=gpu, count=max(1, order.offer.gpu_count), min_cuda=self._options.cuda),
+            cloud=cloud,
+            disk=math.ceil(order.offer.disk_b / 1e9 or self._disk_gb()),
+            data_centers=[region] if region else [],
+            registry=self._options.registry or None,
+        )
+
+    def _refusal(self, order: Order, reply: Reply) -> DriverError:
+        offers = self._refused.setdefault(detail_of(reply), set())
+        offers.add(order.offer.offer_id)
+        return refusal_of(reply, len(offers))
+
+    async def _listed(self) -> Sequence[Instance]:
+        reply = await self._api.call("GET", "/v2/pods", call="list")
+        return [instance_of(pod) for pod in reply.decode(Pods).pods]
+
+    async def _look(self, instance: str) -> Instance:
+        reply = await self._api.call("GET", f"/v2/pods/{instance}", call="get", accept={404})
+        if reply.status == 404:
+            return Instance(instance=instance, name="", state="gone")
+        return instance_of(reply.decode(Pod))
+
+    async def _end(self, instance: str) -> None:
+        await self._api.call("DELETE", f"/v2/pods/{instance}", call="terminate", accept={404})
+
+
+TYPE = CloudDriverType(MANIFEST, RunpodOptions, RunpodDriver)
