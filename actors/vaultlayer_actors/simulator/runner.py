@@ -38,6 +38,10 @@ class Runner:
         self._first: dict[str, subprocess.Popen[bytes]] = {}
         self._identities: dict[str, processes.Identity] = {}
 
+    def _mark(self, machine: str) -> str:
+        # Ids are alike in every simulator, and several may run on one host.
+        return f"{machine}@{self._root.absolute()}"
+
     def disk(self, machine: str) -> Path:
         """Give the machine's disk."""
         return self._root / machine
@@ -61,7 +65,7 @@ class Runner:
             **env,
             "HOME": str(disk),
             "TMPDIR": str(disk / "tmp"),
-            processes.MARK: machine,
+            processes.MARK: self._mark(machine),
         }
         with self._console(machine).open("ab") as console:
             self._first[machine] = subprocess.Popen(
@@ -94,12 +98,13 @@ class Runner:
         first = self._first.pop(machine, None)
         if first is None:
             return
-        processes.kill_all(machine, self._identities.pop(machine, None), deadline_s=KILL_S)
+        identity = self._identities.pop(machine, None)
+        processes.kill_all(self._mark(machine), identity, deadline_s=KILL_S)
         first.wait()
 
     def freeze(self, machine: str) -> None:
         """Stop the machine's time."""
-        processes.freeze_all(machine, self._identities.get(machine))
+        processes.freeze_all(self._mark(machine), self._identities.get(machine))
 
     def wipe(self, machine: str) -> None:
         """Kill it and take its disk."""
