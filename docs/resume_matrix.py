@@ -22,8 +22,9 @@ metrics and text logs byte by byte. Equal weights alone prove nothing:
 a seeded script that starts at zero ends equal too. So exactness is claimed only for tiers A and B, where
 the job's own log shows from which step each restart went on.
 
-* *steps run again*: of the steps that the dead machine had told of, those beyond the resumed one, for each
-  kill; `?` where the machine had told of none beyond it.
+* *steps run again*: of the steps that the dead machine had made, those beyond the resumed one, for each kill.
+  Ghost replay counts them on the dead machine's disk; elsewhere the last step told counts, and `?` means that
+  none was told beyond the resumed one.
 * *verified*: how many of the values that the dead run had logged beyond the snapshot came again, bit for
   bit, after each restart.
 * *none*: the script writes nothing of that kind. A script without a seed cannot be compared with another

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from vaultlayer_agent.capture import hook_path
+from vaultlayer_agent.capture.snapshots import reached_step
 
 LIMIT_S = 300
 SCRIPTS = Path(__file__).parent / "ghost" / "scripts"
@@ -183,6 +184,10 @@ class Ghost:
         """Give the number of the newest snapshot that was announced."""
         return max((int(p.name) for p in self.images.iterdir() if p.name.isdigit()), default=0)
 
+    def reached(self) -> int | None:
+        """Give the last step that the disk of the newest attempt tells of."""
+        return reached_step(self.state)
+
     def files(self) -> dict[str, bytes]:
         """Give every file that the script has left, by name."""
         found = sorted(
@@ -202,6 +207,7 @@ def through_deaths(ghost: Ghost, *deaths: int) -> Attempt:
     assert final_lines(hooked) == final_lines(bare)
     assert not hooked.told("hook_failed"), hooked.told("hook_failed")
     last = ghost.attempt(die_at=deaths[0])
+    assert ghost.reached() == deaths[0], "the disk does not hold the step that was reached"
     for number, death in enumerate((*deaths[1:], 0)):
         assert last.status == -9 or ghost.ranks > 1, last.output
         assert ghost.newest() > 0, [e for e in last.events if e["kind"] != "framework"]
@@ -209,6 +215,7 @@ def through_deaths(ghost: Ghost, *deaths: int) -> Attempt:
         assert last.told("live"), (last.output, last.events)
         resumed = int(last.meta("live")["steps"])
         assert 0 < resumed < deaths[number], "nothing was skipped, or what never was"
+        assert ghost.reached() == (death or int(last.told("ghost_step")[-1]["step"]))
         verified = last.meta("verified")
         assert verified["equal"] == verified["of"], verified
     assert last.status == 0, (last.output, last.events)

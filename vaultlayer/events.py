@@ -148,6 +148,8 @@ class Started(Event, frozen=True, kw_only=True):
     resumed_from: str = ""
     resumed_step: int | None = None
     restore_s: float = 0.0
+    again_steps: int | None = None
+    """Steps that the attempt before it was known to have made beyond `resumed_step`: they are made again."""
 
 
 class Stepped(Event, frozen=True, kw_only=True):

@@ -206,6 +206,7 @@ def _started(job: Job, event: ev.Started) -> Job:
         restore_s=event.restore_s,
         resumed_from=event.resumed_from,
         resumed_step=event.resumed_step,
+        again_steps=event.again_steps,
     )
 
 

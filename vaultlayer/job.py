@@ -87,6 +87,7 @@ class AttemptState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     resumed_from: str = ""
     resumed_step: int | None = None
     restore_s: float = 0.0
+    again_steps: int | None = None
     first_step: int | None = None
     first_step_at: float = 0.0
     last_step: int | None = None

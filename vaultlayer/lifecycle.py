@@ -60,6 +60,30 @@ def may_take_over(job: Job, number: int) -> ErrorBody | None:
     )
 
 
+def steps_again(job: Job, number: int, resumed_step: int | None) -> int | None:
+    """Give how many steps attempt `number` makes again that one before it is known to have made.
+
+    Args:
+        job: the folded state.
+        number: the attempt that has started the script.
+        resumed_step: where it goes on; None: from zero.
+
+    Returns:
+        None for the first start of the script, and where nothing is known beyond `resumed_step`: a machine
+        that dies between two beats takes its newest step with it.
+    """
+    before = [a for n, a in job.attempts.items() if n < number and a.started_at]
+    if not before:
+        return None
+    dead = max(before, key=lambda a: a.number)
+    last = dead.last_step if dead.last_step is not None else -1
+    for checkpoint in job.checkpoints:
+        if checkpoint.attempt == dead.number and checkpoint.step is not None:
+            last = max(last, checkpoint.step)
+    again = last - (resumed_step or 0)
+    return again if last >= 0 and again >= 0 else None
+
+
 def is_current(job: Job, number: int, incarnation: str) -> bool:
     """Whether the attempt may still speak: known by this incarnation, live, not superseded."""
     attempt = job.attempts.get(number)

@@ -142,7 +142,7 @@ class Attempt:
         )
         for name in await anyio.to_thread.run_sync(capture.set_aside):
             self._output.say(f"{name} is not complete and was set aside")
-        self._around.tracker.resumed_step = restored.step
+        self._around.tracker.begin(restored.step)
         self._output.say(_beginning(self._boot.attempt, restored, restore_s))
         self._course = Course(
             self._around,
@@ -260,7 +260,7 @@ class Attempt:
             incarnation=self._link.incarnation,
             exit_code=exit_code,
             signal=number,
-            last_step=self._around.tracker.now.step,
+            last_step=self._around.tracker.step,
             detail=detail,
         )
 

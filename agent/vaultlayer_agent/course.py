@@ -20,7 +20,7 @@ from vaultlayer_agent import ghost as gh
 from vaultlayer_agent import happenings as hp
 from vaultlayer_agent.bucket import Bucket
 from vaultlayer_agent.capture import Capture, HookEvent, hook_path
-from vaultlayer_agent.capture.snapshots import FRAMEWORK, Snapshots
+from vaultlayer_agent.capture.snapshots import FRAMEWORK, Snapshots, reached_step
 from vaultlayer_agent.commits import Committed, Committer
 from vaultlayer_agent.ghost import Phase
 from vaultlayer_agent.layout import Layout
@@ -150,6 +150,7 @@ class Course:
             group.start_soon(self._recorder.ask)
             self.ending = await self._running.run(command, self._started)
             group.cancel_scope.cancel()
+        self._note_last_step()
         self._recorder.ended(self.ending, stopped=self._is_stopped)
         self._over.set()
         return hp.ScriptEnded()
@@ -221,6 +222,12 @@ class Course:
 
     async def _note_first_step(self) -> None:
         self._reports.stepped(await self._around.tracker.wait_first_step())
+
+    def _note_last_step(self) -> None:
+        """A script that was killed told its newest step to its disk alone."""
+        tracker = self._around.tracker
+        if tracker.made is not None and (reached := reached_step(self._layout.ghost)) is not None:
+            tracker.count(reached, self._around.clock_s())
 
     # Checkpoints ----------------------------------------------------------------------------------
 

@@ -130,10 +130,13 @@ class Tracker:
         self.resumed_step = resumed_step
         """Where the attempt resumed, once that is known."""
         self._is_hooked = False
+        self._is_told = False
         self._tail = ""
         self._history: deque[tuple[float, int]] = deque()
         self._stepped = anyio.Event()
         self.now = Snapshot()
+        self.made: int | None = None
+        """Optimizer steps as the ghost counts them, the numbers by which its snapshots go."""
         self.first_step: int | None = None
         """The first optimizer step made in this attempt."""
 
@@ -160,6 +163,9 @@ class Tracker:
         step, steps = reading.step, reading.steps
         if self._is_hooked and not hooked:
             step, steps = None, None
+        if step is not None and not self._is_told:
+            self._is_told = True
+            self._history.clear()
         self.now = Snapshot(
             step=before.step if step is None else step,
             steps=before.steps if steps is None else steps,
@@ -168,6 +174,29 @@ class Tracker:
         )
         self._note_first(step, hooked=hooked)
         return self.now != before
+
+    @property
+    def step(self) -> int | None:
+        """The step for the log: by the ghost's count where there is one, else as it is shown."""
+        return self.now.step if self.made is None else self.made
+
+    def begin(self, resumed_step: int | None) -> None:
+        """The script is started, to go on from a step."""
+        self.resumed_step, self.made = resumed_step, None
+
+    def count(self, made: int, now_s: float) -> None:
+        """Take the ghost's count of the steps made; shown only of a script whose output tells none."""
+        if self.made is not None and made <= self.made:
+            return
+        self.made = made
+        self._note_first(made, hooked=True)
+        if not self._is_told:
+            rate = self._rate(made, now_s)
+            self.now = msgspec.structs.replace(self.now, step=made, rate=rate)
+
+    def uncount(self) -> None:
+        """The ghost counts no more."""
+        self.made = None
 
     def _note_first(self, step: int | None, *, hooked: bool) -> None:
         """A bar that starts at the resumed step shows no new work; the hook speaks only of work done."""

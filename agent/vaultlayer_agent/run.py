@@ -301,7 +301,7 @@ class Agent:
             incarnation=self._boot.incarnation,
             number=number,
             stage=self._state.stage.value,
-            step=now.step,
+            step=self._tracker.step,
             steps=now.steps,
             loss=now.loss,
             active=self._state.stage in {Stage.ACTIVE, Stage.EXITING},

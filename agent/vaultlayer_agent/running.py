@@ -140,4 +140,8 @@ class Running:
         if event.kind == "hook_failed":
             get_logger().warning("hook_failed", detail=event.detail)
             self._output.say(f"a hook failed and is out of use: {event.detail}")
+        if event.kind == "ghost_step" and event.step is not None:
+            self._tracker.count(event.step, self._clock_s())
+        if event.kind == "ghost_off":
+            self._tracker.uncount()
         await self._on_event(event)

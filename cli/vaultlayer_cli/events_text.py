@@ -48,6 +48,10 @@ def _at_step(step: int | None) -> str:
     return f" (step {step})" if step is not None else ""
 
 
+def _steps(steps: int) -> str:
+    return "1 step" if steps == 1 else f"{steps} steps"
+
+
 def _submitted(event: ev.Submitted) -> str:
     return f"submitted: {' '.join(event.spec.command)}"
 
@@ -104,11 +108,12 @@ def _takeover(event: ev.Takeover) -> str:
 
 
 def _started(event: ev.Started) -> str:
+    again = f", {_steps(event.again_steps)} run again" if event.again_steps else ""
     if not event.resumed_from:
-        return f"attempt {event.attempt} started the script"
+        return f"attempt {event.attempt} started the script{again}"
     return (
         f"attempt {event.attempt} started the script again{_at_step(event.resumed_step)}, "
-        f"restored in {duration_text(event.restore_s)}"
+        f"restored in {duration_text(event.restore_s)}{again}"
     )
 
 

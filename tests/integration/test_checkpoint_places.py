@@ -103,6 +103,15 @@ async def test_a_full_directory_in_the_way_of_a_file_is_an_error_that_names_it(
     assert not list((tmp_path / "back").rglob(f"{TEMP_PREFIX}*"))
 
 
+async def test_a_place_whose_root_held_nothing_is_there_and_empty(
+    store: S3Store, files: Path, tmp_path: Path
+) -> None:
+    done = await save(store, files, attempt=9)
+    places = {"work": tmp_path / "back", "base": tmp_path / "base"}
+    await restore(store, done.content, places)
+    assert list((tmp_path / "base").iterdir()) == []
+
+
 async def test_a_root_without_a_place_is_refused(
     store: S3Store, files: Path, tmp_path: Path
 ) -> None:

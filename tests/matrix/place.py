@@ -13,10 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
 
 from chaos.world import CLI, World
 from matrix.rows import Row
+from vaultlayer_agent.capture.snapshots import reached_step
 
 PINS = {
     "OMP_NUM_THREADS": "1",
@@ -27,6 +29,13 @@ PINS = {
 }
 BARE_S = 240.0
 STOP_S = 10.0
+
+
+class Death(msgspec.Struct, frozen=True):
+    """What was killed: how many processes, and the step that the ghost's disk says they had reached."""
+
+    processes: int
+    reached_step: int | None = None
 
 
 class Place(World):
@@ -89,22 +98,29 @@ class Place(World):
                     found.append(process)
         return found
 
-    def take_away(self, instance: str, work: Path, copy: Path) -> int:
-        """Kill a machine in mid-step: freeze it, keep what lay on its disk, kill all of it.
-
-        Returns:
-            how many processes were killed.
-        """
+    def take_away(self, instance: str, work: Path, copy: Path) -> Death:
+        """Kill a machine in mid-step: freeze it, keep what lay on its disk, kill all of it."""
         gone: dict[int, psutil.Process] = {}
+        reached: list[int] = []
         for number in (signal.SIGSTOP, signal.SIGKILL):
             for process in self.machine(instance):
                 gone[process.pid] = process
+                if number == signal.SIGSTOP:
+                    reached += _reached(process)
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(process.pid, number)
             if number == signal.SIGSTOP and work.is_dir():
                 shutil.copytree(work, copy, symlinks=True, dirs_exist_ok=True)
         psutil.wait_procs(list(gone.values()), timeout=STOP_S)
-        return len(gone)
+        return Death(len(gone), max(reached, default=None))
+
+
+def _reached(process: psutil.Process) -> list[int]:
+    with contextlib.suppress(psutil.Error):
+        ghost = process.environ().get("VAULTLAYER_GHOST_DIR")
+        step = reached_step(Path(ghost)) if ghost else None
+        return [step] if step is not None else []
+    return []
 
 
 class Events:

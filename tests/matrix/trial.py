@@ -31,7 +31,7 @@ class Kill(msgspec.Struct):
     """Seconds from the newest commit to the kill."""
     durable_step: int | None = None
     last_step: int | None = None
-    """The last step that the log knows of the dead attempt."""
+    """The last step that it had made, by the ghost's own disk; without a ghost, the last one told."""
     resumed_step: int | None = None
     first_step: int | None = None
 
@@ -124,14 +124,18 @@ class Trial:
         time.sleep(after_s)
         copy = self._place.base / "copies" / self._row.name / str(number)
         copy.mkdir(parents=True)
-        if self._place.take_away(facts["instance"], facts["work"], copy):
+        death = self._place.take_away(facts["instance"], facts["work"], copy)
+        if death.processes:
+            facts["reached_step"] = death.reached_step
             self._copies.append(copy)
             self.result.kills.append(Kill(number, round(after_s, 2)))
 
     def _fill_kills(self) -> None:
         for kill in self.result.kills:
             facts = self._attempts[kill.attempt]
-            kill.durable_step, kill.last_step = facts.get("durable_step"), facts.get("last_step")
+            reached = facts.get("reached_step")
+            kill.durable_step = facts.get("durable_step")
+            kill.last_step = facts.get("last_step") if reached is None else reached
             later = [
                 n for n, f in self._attempts.items() if n > kill.attempt and "resumed_step" in f
             ]

@@ -100,3 +100,34 @@ def test_a_script_that_starts_again_from_zero_makes_a_first_step_below_the_resum
     tracker = Tracker(resumed_step=102)
     tracker.feed("step 1 loss 9\nstep 2 loss 8\n", 1.0)
     assert tracker.first_step == 1 or tracker.first_step == 2
+
+
+def test_the_ghosts_count_goes_into_the_log_and_the_output_stays_what_is_shown():
+    tracker = Tracker()
+    tracker.feed("step 5/100 loss 1.0\n", 1.0)
+    tracker.count(10, 2.0)
+    tracker.count(9, 2.5)
+    assert (tracker.now.step, tracker.now.steps) == (5, 100)
+    assert tracker.step == 10
+    tracker.uncount()
+    assert tracker.step == 5
+
+
+def test_the_ghosts_count_is_shown_of_a_script_that_tells_nothing():
+    tracker = Tracker()
+    for second in range(4):
+        tracker.count(120 + second * 3, float(second))
+    assert tracker.now.step == 129
+    assert tracker.now.rate == pytest.approx(3.0)
+    tracker.feed("step 40\n", 5.0)
+    assert tracker.now.step == 40
+
+
+def test_another_start_of_the_script_is_counted_anew():
+    tracker = Tracker()
+    tracker.begin(120)
+    tracker.count(121, 1.0)
+    assert tracker.first_step == 121
+    tracker.begin(None)
+    tracker.count(1, 2.0)
+    assert tracker.step == 1

@@ -32,6 +32,14 @@ LINES = [
     ),
     (ev.Takeover(attempt=1), "attempt 1 takes over, from the beginning"),
     (
+        ev.Started(attempt=2, resumed_from="m", resumed_step=40, restore_s=0.5, again_steps=17),
+        "attempt 2 started the script again (step 40), restored in 0.5s, 17 steps run again",
+    ),
+    (
+        ev.Started(attempt=2, again_steps=1),
+        "attempt 2 started the script, 1 step run again",
+    ),
+    (
         ev.CheckpointCommitted(
             attempt=2, seq=3, manifest="m", key="k", step=40, size_b=5_000_000, new_b=1_200_000
         ),

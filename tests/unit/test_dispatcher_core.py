@@ -9,7 +9,7 @@ from vaultlayer.errors import InputError
 from vaultlayer.fold import fold
 from vaultlayer.ids import JobId
 from vaultlayer.job import Job
-from vaultlayer.lifecycle import faults
+from vaultlayer.lifecycle import faults, steps_again
 from vaultlayer_actors.dispatcher.ages import NAMES_MAX, Ages
 from vaultlayer_actors.dispatcher.core import BOOT_FAILURES_MAX, STOP_GRACE_S, next_step
 from vaultlayer_actors.dispatcher.people import check_spec
@@ -377,3 +377,20 @@ def test_ages_count_from_when_this_process_first_asked() -> None:
 def test_a_budget_with_which_nothing_can_be_run_is_refused(budget: ev.Budget) -> None:
     with pytest.raises(InputError, match="budget"):
         check_spec(JobId("j23456789a"), ev.JobSpec(command=["true"], budget=budget))
+
+
+def test_steps_that_run_again_are_those_known_beyond_the_resumed_one() -> None:
+    history = History().running(CLOUD).commit(1, 1, step=40)
+    assert history.job is not None
+    assert steps_again(history.job, 1, None) is None, "nothing was made before the first start"
+    history.add(ev.Lost(attempt=1, evidence="gone", last_step=57)).running(CLOUD)
+    assert steps_again(history.job, 2, 40) == 17
+    assert steps_again(history.job, 2, None) == 57, "from zero all of them"
+    assert steps_again(history.job, 2, 60) is None, "it died between two beats"
+
+
+def test_a_committed_step_was_made_though_no_beat_told_of_it() -> None:
+    history = History().running(CLOUD).commit(1, 1, step=40).commit(1, 2, step=80)
+    history.add(ev.Lost(attempt=1, evidence="gone", last_step=30)).running(CLOUD)
+    assert history.job is not None
+    assert steps_again(history.job, 2, 40) == 40

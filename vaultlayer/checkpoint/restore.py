@@ -67,7 +67,7 @@ async def restore(
     Args:
         store: may read below `jobs/<job>/`.
         manifest: from `fetch_manifest`.
-        places: a directory for each root that the manifest names.
+        places: a directory for each root that the manifest names; those of others are made, and stay empty.
         cache: what was prefetched; its files are moved out of it.
         known: learns the files, so that the next upload need not read them.
         sync: whether to wait until the disk has it.
@@ -147,9 +147,9 @@ async def prefetch(store: Store, manifest: Manifest, cache: FileCache) -> Restor
 
 def _real_places(manifest: Manifest, places: Mapping[str, Path]) -> dict[str, Path]:
     found: dict[str, Path] = {}
-    for root in {entry.root for entry in manifest.files}:
-        if root not in places:
-            raise CheckpointError(f"the checkpoint's root {root!r} has no place on this machine")
+    for root in {entry.root for entry in manifest.files} - set(places):
+        raise CheckpointError(f"the checkpoint's root {root!r} has no place on this machine")
+    for root in places:
         with placing.disk_errors(places[root]):
             places[root].mkdir(parents=True, exist_ok=True)
             found[root] = places[root].resolve()

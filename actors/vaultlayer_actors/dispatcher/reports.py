@@ -14,7 +14,7 @@ from vaultlayer import subjects
 from vaultlayer.errors import CheckpointError, ErrorBody, SupersededError, error_of
 from vaultlayer.ids import CmdId, JobId
 from vaultlayer.job import CheckpointState, Job, Phase
-from vaultlayer.lifecycle import is_current, may_commit
+from vaultlayer.lifecycle import is_current, may_commit, steps_again
 from vaultlayer_actors.context import ActorContext
 from vaultlayer_actors.dispatcher.custody import Custody
 from vaultlayer_actors.dispatcher.interruptions import mean_between_s
@@ -129,10 +129,12 @@ class ReportDesk:
 
     async def _started(self, subject: str, payload: bytes) -> ms.Done:
         request = msgspec.json.decode(payload, type=ms.StartedReport)
+        job, number = await self._current(subject, request.incarnation)
         event = ev.Started(
             resumed_from=request.resumed_from,
             resumed_step=request.resumed_step,
             restore_s=request.restore_s,
+            again_steps=steps_again(job, number, request.resumed_step),
         )
         await self._report(subject, request.incarnation, request.cmd_id, event)
         return ms.Done()

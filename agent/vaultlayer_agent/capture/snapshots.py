@@ -103,6 +103,25 @@ def ghost_items(place: Path, names: dict[str, int]) -> list[Item]:
     return items
 
 
+def reached_step(place: Path) -> int | None:
+    """Give the last step that a recorded process has made, the farthest of all ranks; None: none is known.
+
+    Args:
+        place: the ghost directory.
+    """
+    steps = [
+        int.from_bytes(held, "little") for path in place.glob("*/reached") if (held := _read(path))
+    ]
+    return max(steps, default=None)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
 class Snapshots:
     """The snapshots of one run of the script. Not thread-safe.
 

@@ -25,6 +25,7 @@ COLUMNS = (
     Column("LIVED", is_number=True),
     Column("FROM", is_number=True),
     Column("TO", is_number=True),
+    Column("AGAIN", is_number=True),
     Column("COST", is_number=True),
     Column("INSTANCE", least=8, is_optional=True),
     Column("WHY", least=24),
@@ -34,7 +35,8 @@ COLUMNS = (
 def show(job: JobArgument, as_json: AsJson = False) -> None:
     """Show one job: attempts, checkpoints, cost.
 
-    FROM is the step that an attempt went on from, TO the last one that is known of it.
+    FROM is the step that an attempt went on from, TO the last one that is known of it; AGAIN is how many
+    steps the attempt before it is known to have made beyond FROM.
     """
     run_async(_show, job, as_json)
 
@@ -119,6 +121,7 @@ def cells(attempt: AttemptState, job: Job, now_s: float) -> list[str]:
         duration_text(end - attempt.ordered_at),
         "" if attempt.resumed_step is None else str(attempt.resumed_step),
         "" if attempt.last_step is None else str(attempt.last_step),
+        "" if attempt.again_steps is None else str(attempt.again_steps),
         usd_text(attempt.cost_usd) if attempt.cost_usd else "",
         "" if attempt.instance == tag else attempt.instance,
         attempt.end_reason,

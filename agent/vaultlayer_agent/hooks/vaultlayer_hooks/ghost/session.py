@@ -13,6 +13,7 @@ from vaultlayer_hooks.ghost import (
     snapshot,
     vls,
 )
+from vaultlayer_hooks.ghost.reached import Reached
 from vaultlayer_hooks.ghost.state import (
     DIVERGED_STATUS,
     OFF,
@@ -48,6 +49,7 @@ class Session:
         self.began = time.perf_counter()
         self.reader = None
         self.notice = None
+        self.reached = Reached(directory)
         self.die_at = int(os.environ.get("VAULTLAYER_GHOST_DIE_AT") or 0)
 
     def begin(self):
@@ -65,6 +67,7 @@ class Session:
     def recorded_step(self, key):
         """A step of a recording (or of a live run) has ended; runs inside our own depth."""
         run.pulse.step(run.steps)
+        self.reached.note(run.steps)
         self._listen()
         self._tell_step()
         if self.shot is not None:
@@ -213,11 +216,13 @@ class Session:
         run.went_live = True
         self.mute.off()
         self.last_at = time.perf_counter()
+        self.told_at = 0.0
         meta = {
             "replay_ms": "%.1f" % replay_ms,
             "restore_ms": "%.1f" % golive.elapsed_ms(began),
             "steps": str(run.steps),
         }
+        self.reached.note(run.steps)
         channel.tell("live", framework="ghost", step=run.steps, meta=meta)
         run.tail = Tail(self.tail_events)
         if not run.tail.of:
@@ -242,6 +247,9 @@ class Session:
             self.shot.done.acquire()
             self._conclude(self.shot)
         run.writer.close()
+        self.reached.close()
+        if run.steps:
+            channel.tell("ghost_step", framework="ghost", step=run.steps)
         if not run.steps:
             channel.tell("ghost_off", framework="ghost", detail="no optimizer stepped")
         run.mode = OFF
