@@ -22,3 +22,8 @@ def own(instances: Iterable[Instance]) -> list[Instance]:
 def name_in(tags: Iterable[str]) -> str:
     """Find our name among the values of tags; empty when there is none."""
     return next((value for value in tags if is_ours(value)), "")
+
+
+def tagged(name: str | None, tags: Iterable[str] | None) -> str:
+    """Give a machine's name where it carries our tag; empty for one that is only called as ours are."""
+    return name or "" if TAG in (tags or ()) else ""
