@@ -1,5 +1,6 @@
 """What one attempt does, step by step; the state machine says when. Each step gives what happened."""
 
+import time
 from pathlib import Path
 
 import anyio
@@ -27,6 +28,7 @@ from vaultlayer.messages import (
 )
 from vaultlayer_agent import effects as ef
 from vaultlayer_agent import happenings as hp
+from vaultlayer_agent.boot_stages import read_stages, stage_times
 from vaultlayer_agent.bucket import Bucket
 from vaultlayer_agent.capture import Capture
 from vaultlayer_agent.course import Course, Secrets
@@ -105,10 +107,15 @@ class Attempt:
             cmd_id=self._link.cmd_id("ready"),
             incarnation=self._link.incarnation,
             prefetched=self._prefetched,
-            boot_s={"ready": round(self._around.clock_s() - self._around.born_s, 3)},
+            boot_s=self._boot_times(),
         )
         reply = await self._link.ask("ready", report, ReadyReply)
         return hp.TakeoverOrdered(order=reply.takeover) if reply.takeover else None
+
+    def _boot_times(self) -> dict[str, float]:
+        lived_s = self._around.clock_s() - self._around.born_s
+        stages = read_stages(self._around.state_path)
+        return {**stage_times(stages, time.time() - lived_s), "ready": round(lived_s, 3)}
 
     async def place(self, order: TakeoverOrder) -> hp.Happening | None:
         """Put code and checkpoint in place; None when that was given up for a stop."""

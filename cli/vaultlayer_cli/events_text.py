@@ -7,6 +7,9 @@ from vaultlayer import events as ev
 from vaultlayer.job import Outcome
 from vaultlayer_cli.units import duration_text, size_text, usd_text
 
+SLOW_S = 5.0
+"""From here on a stage of a machine's set-up is worth a word."""
+
 QUIET = frozenset({"create_claimed", "enrolled", "snapshot"})
 """Entries that tell a person nothing while a job runs; `vaultlayer events` shows them too."""
 
@@ -93,9 +96,17 @@ def _enrolled(event: ev.Enrolled) -> str:
 
 def _ready(event: ev.Ready) -> str:
     total = sum(event.boot_s.values())
-    took = f" after {duration_text(total)} of set-up" if total else ""
+    took = f" after {duration_text(total)} of set-up{_slowest(event.boot_s)}" if total else ""
     held = ", newest checkpoint at hand" if event.prefetched else ""
     return f"attempt {event.attempt} is ready{took}{held}"
+
+
+def _slowest(boot_s: dict[str, float]) -> str:
+    """Name the stage that took most of a set-up worth naming."""
+    stage, took_s = max(boot_s.items(), key=lambda pair: pair[1])
+    if len(boot_s) < 2 or took_s < SLOW_S:
+        return ""
+    return f" ({stage.replace('_', ' ')} {duration_text(took_s)})"
 
 
 def _takeover(event: ev.Takeover) -> str:

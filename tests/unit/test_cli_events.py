@@ -30,6 +30,11 @@ LINES = [
         ev.Takeover(attempt=2, resume_from=DIGEST, resume_step=40),
         "attempt 2 takes over from checkpoint ab12cd34 (step 40)",
     ),
+    (ev.Ready(attempt=1, boot_s={"ready": 1.5}), "attempt 1 is ready after 1.5s of set-up"),
+    (
+        ev.Ready(attempt=1, boot_s={"began": 1.0, "agent_installing": 30.0, "ready": 1.0}),
+        "attempt 1 is ready after 32s of set-up (agent installing 30s)",
+    ),
     (ev.Takeover(attempt=1), "attempt 1 takes over, from the beginning"),
     (
         ev.Started(attempt=2, resumed_from="m", resumed_step=40, restore_s=0.5, again_steps=17),
