@@ -57,9 +57,9 @@ class Director:
 
 
 @contextmanager
-def running(kind: type[Simulator], path: Path) -> Generator[Director]:
+def running(kind: type[Simulator], path: Path, *, has_agent: bool = True) -> Generator[Director]:
     """Serve a simulator in real time until the context ends; its machines end with it."""
-    runner = Runner(path / "disks", image=make_image(path / "image"))
+    runner = Runner(path / "disks", image=make_image(path / "image", has_agent=has_agent))
     with anyio.from_thread.start_blocking_portal() as portal:
 
         def make() -> Simulator:

@@ -154,6 +154,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     offer: Offer
     boot: BootPayload
     image: str = ""
+    wheels_url: str = ""
+    """A presigned URL of a .tar.gz of wheels of the agent; empty: from the package index."""
 
 
 class Instance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

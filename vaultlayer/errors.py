@@ -205,6 +205,13 @@ class StoreError(VaultLayerError):
     exit_status = 69
 
 
+class WheelError(VaultLayerError):
+    """Wheels for new machines cannot be made or fetched here."""
+
+    code = "wheels"
+    exit_status = 69
+
+
 class StoreUnreachableError(StoreError):
     """The bucket's endpoint does not answer."""
 

@@ -56,6 +56,7 @@ def parse_event(subject: str) -> tuple[JobId, str]:
 
 SUBMIT = "vl.cmd.submit"
 UPLOAD_CREDENTIAL = "vl.cmd.upload_credential"
+WHEELS_CREDENTIAL = "vl.cmd.wheels_credential"
 VAULT_KEY = "vl.cmd.vault_key"
 PROVIDER_KEY = "vl.cmd.provider_key"
 PROVIDER_KEYS = "vl.q.provider_keys"

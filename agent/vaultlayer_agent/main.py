@@ -11,6 +11,7 @@ import anyio
 import msgspec
 
 from vaultlayer.driver import BootPayload
+from vaultlayer.ids import Attempt, JobId, instance_name
 from vaultlayer.logging import get_logger, set_up_logging
 from vaultlayer_agent.power import end_machine
 from vaultlayer_agent.run import Agent
@@ -35,7 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except msgspec.MsgspecError:
         print(f"{options.boot} is no boot payload", file=sys.stderr)  # noqa: T201
         return EX_DATAERR
-    state_path = Path(boot.state_path or f"~/.vaultlayer/{boot.job}-a{boot.attempt}").expanduser()
+    # The bootstrap writes its stages to the same place.
+    name = instance_name(JobId(boot.job), Attempt(boot.attempt))
+    state_path = Path(boot.state_path or f"~/.vaultlayer/{name}").expanduser()
     state_path.mkdir(mode=0o700, parents=True, exist_ok=True)
     get_logger().info("agent_started", job=boot.job, attempt=boot.attempt, pid=os.getpid())
     return anyio.run(live, boot, state_path)

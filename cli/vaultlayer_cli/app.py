@@ -31,6 +31,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "offers": "Show what each provider can serve now, and at what price.",
         "sweep": "Run the smoke jobs on a provider, end to end.",
         "sim": "Simulate providers on this machine, until Ctrl-C.",
+        "wheels": "Put the agent of this version into your bucket, for machines to install it from.",
     },
     "Broker": {
         "init": "Write a configuration that works on this machine.",

@@ -79,6 +79,7 @@ from vaultlayer.messages.people import (
     Submitted,
     UploadCredentialRequest,
     VaultKey,
+    WheelsCredentialRequest,
 )
 
 __all__ = [
@@ -150,4 +151,5 @@ __all__ = [
     "TierReport",
     "UploadCredentialRequest",
     "VaultKey",
+    "WheelsCredentialRequest",
 ]

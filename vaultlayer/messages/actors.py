@@ -46,6 +46,8 @@ class EnrolCredential(Message, frozen=True, kw_only=True):
     user_jwt: str
     seed: str
     bus_urls: list[str] = []
+    wheels_url: str = ""
+    """Reads one archive of wheels, for an hour; empty: there is none in the bucket."""
 
 
 class RevokeRequest(Message, frozen=True, kw_only=True):

@@ -69,6 +69,12 @@ class UploadCredentialRequest(Message, frozen=True, kw_only=True):
     seal_key: str
 
 
+class WheelsCredentialRequest(Message, frozen=True, kw_only=True):
+    """`vl.cmd.wheels_credential`: a key to write the wheels that new machines install."""
+
+    seal_key: str
+
+
 class ReadCredentialRequest(Message, frozen=True, kw_only=True):
     """`vl.cmd.read_credential.<slot>.<job>`: a key to read one job."""
 

@@ -127,6 +127,14 @@ class S3Store:
 
         return await self._call(call, f"cannot read {key}", length_b)
 
+    async def sign_get(self, key: str, life_s: float) -> str:
+        """Give a URL that reads one object without a key, for `life_s` seconds; nothing is sent."""
+        from datetime import timedelta  # noqa: PLC0415  rarely needed
+
+        import obstore  # noqa: PLC0415  loaded on first use
+
+        return await obstore.sign_async(self._reader, "GET", key, timedelta(seconds=life_s))
+
     async def head(self, key: str) -> ObjectStat:
         """Give size and etag without the bytes."""
         import obstore  # noqa: PLC0415  loaded on first use

@@ -17,8 +17,9 @@ from vaultlayer_actors.credential_vault.enrolment import Enrolments
 from vaultlayer_actors.credential_vault.keys import KeyStore
 from vaultlayer_actors.credential_vault.lending import Lending
 from vaultlayer_actors.credential_vault.master import MasterKeys, credentials
-from vaultlayer_actors.credential_vault.minter import make_minter
+from vaultlayer_actors.credential_vault.minter import make_minter, master_credential
 from vaultlayer_actors.credential_vault.provider_keys import ProviderKeys
+from vaultlayer_actors.credential_vault.wheels import Wheels
 
 SETTLE_S = 30.0
 """How often the server's claims are compared with the register, whoever changed them."""
@@ -71,6 +72,11 @@ class CredentialVault:
             context.ledger,
             accounts,
             bus_urls=context.settings.bus.public_urls or self._server_urls(),
+            wheels=Wheels(
+                master_credential(context.settings.store, endpoints, keys),
+                root=context.settings.store.root,
+                mono_s=context.mono_s,
+            ),
             now_s=context.now_s,
         )
         providers = ProviderKeys(KeyStore(context.home.keys), context.bus)
@@ -79,6 +85,7 @@ class CredentialVault:
             (subjects.PROVIDER_KEYS, providers.fields, _user),
             (subjects.VAULT_KEY, lending.vault_key, _user),
             (subjects.UPLOAD_CREDENTIAL, lending.upload_credential, _user),
+            (subjects.WHEELS_CREDENTIAL, lending.wheels_credential, _user),
             (subjects.read_credentials(), lending.read_credential, _user),
             (subjects.vault("broker_store"), lending.broker_store, _actor),
             (subjects.vault("provider_secrets"), providers.secrets, _actor),

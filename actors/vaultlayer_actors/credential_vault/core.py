@@ -159,6 +159,26 @@ def upload_reach(root: str, job: str) -> Reach:
     return Reach(read=[code], write=code)
 
 
+WHEELS_URL_LIFE_S = 3600.0
+"""How long a new machine may take to begin with its agent; the slowest provider boots in 20 minutes."""
+
+
+def wheels_prefix(root: str) -> str:
+    """Where the archives of wheels lie."""
+    head = root.strip("/")
+    return f"{head}/wheels/" if head else "wheels/"
+
+
+def wheels_key(root: str, version: str) -> str:
+    """Give the key of one version's archive."""
+    return f"{wheels_prefix(root)}{version}.tar.gz"
+
+
+def wheels_reach(root: str) -> Reach:
+    """A person reads and writes what new machines install."""
+    return Reach(read=[wheels_prefix(root)], write=wheels_prefix(root))
+
+
 def read_reach(root: str, job: str) -> Reach:
     """A person reads one job."""
     return Reach(read=[job_prefix(root, JobId(job))])

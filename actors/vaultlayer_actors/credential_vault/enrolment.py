@@ -17,6 +17,7 @@ from vaultlayer.subjects import parse_agent
 from vaultlayer_actors.credential_vault import core
 from vaultlayer_actors.credential_vault.accounts import Accounts
 from vaultlayer_actors.credential_vault.master import MasterKeys
+from vaultlayer_actors.credential_vault.wheels import Wheels
 
 REVOKE_MAX = 1000
 """Users in one request."""
@@ -30,6 +31,7 @@ class Enrolments:
         ledger: where the first key of an attempt is written down.
         accounts: through which users are revoked.
         bus_urls: how machines reach the bus.
+        wheels: what new machines install the agent from.
         now_s: Unix seconds.
     """
 
@@ -40,12 +42,14 @@ class Enrolments:
         accounts: Accounts,
         *,
         bus_urls: Sequence[str],
+        wheels: Wheels,
         now_s: Callable[[], float],
     ) -> None:
         self._keys = keys
         self._ledger = ledger
         self._accounts = accounts
         self._bus_urls = list(bus_urls)
+        self._wheels = wheels
         self._now_s = now_s
         self._logger = get_logger(actor="credential_vault")
 
@@ -59,7 +63,12 @@ class Enrolments:
         jwt = self._mint(
             self._keys.enrol_scope, public_key(seed), job_id, number, core.ENROL_LIFE_S
         )
-        return ms.EnrolCredential(user_jwt=jwt, seed=seed, bus_urls=self._bus_urls)
+        return ms.EnrolCredential(
+            user_jwt=jwt,
+            seed=seed,
+            bus_urls=self._bus_urls,
+            wheels_url=await self._wheels.url(),
+        )
 
     async def enrol(self, subject: str, payload: bytes) -> ms.Enrolment:
         """Write down the first machine's keys in the job's log and give it its own credential."""

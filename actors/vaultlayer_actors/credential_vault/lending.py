@@ -46,6 +46,11 @@ class Lending:
             raise error_of(fault)
         return await self._lend(core.upload_reach(self._root, request.job), request.seal_key)
 
+    async def wheels_credential(self, _subject: str, payload: bytes) -> ms.Sealed:
+        """Lend a key that writes the wheels that new machines install."""
+        request = msgspec.json.decode(payload, type=ms.WheelsCredentialRequest)
+        return await self._lend(core.wheels_reach(self._root), request.seal_key)
+
     async def read_credential(self, subject: str, payload: bytes) -> ms.Sealed:
         """Lend a key that reads one job."""
         request = msgspec.json.decode(payload, type=ms.ReadCredentialRequest)

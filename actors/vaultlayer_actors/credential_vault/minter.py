@@ -4,6 +4,7 @@ from urllib.parse import urlsplit
 
 from vaultlayer.endpoints import Endpoints
 from vaultlayer.errors import BrokerDownError, ConfigError
+from vaultlayer.messages import StoreCredential
 from vaultlayer.settings import StoreSettings
 from vaultlayer.store.r2 import R2Minter
 from vaultlayer.store.sts import Bucket, Minter, StsMinter
@@ -42,6 +43,27 @@ def make_minter(store: StoreSettings, endpoints: Endpoints | None, keys: MasterK
     if host.endswith(R2_HOST):
         return R2Minter(bucket, host.partition(".")[0])
     return StsMinter(bucket, store.role_arn, store.sts_endpoint)
+
+
+def master_credential(
+    store: StoreSettings, endpoints: Endpoints | None, keys: MasterKeys
+) -> StoreCredential | None:
+    """Give the parent key in the form that opens the bucket; None where there is no bucket yet."""
+    if store.endpoint:
+        url, access_key, secret_key = store.endpoint, keys.store_access_key, keys.store_secret_key
+    elif endpoints is not None:
+        url, access_key, secret_key = endpoints.s3_url, keys.s3_access_key, keys.s3_secret_key
+    else:
+        return None
+    return StoreCredential(
+        endpoint=url,
+        bucket=store.bucket,
+        region=store.region,
+        root=store.root,
+        access_key=access_key,
+        secret_key=secret_key,
+        session_token="",
+    )
 
 
 def _bucket(store: StoreSettings, endpoint: str, access_key: str, secret_key: str) -> Bucket:

@@ -130,7 +130,13 @@ class Orders:
             work_path=attempt.work_path or f"{root}/{job.job}",
             version=__version__,
         )
-        return Order(name=name, offer=attempt.offer, boot=boot, image=job.spec.image)
+        return Order(
+            name=name,
+            offer=attempt.offer,
+            boot=boot,
+            image=job.spec.image,
+            wheels_url=enrol.wheels_url,
+        )
 
     def _bus_urls(self) -> list[str]:
         bus = self._context.settings.bus

@@ -27,13 +27,15 @@ class Image:
         return {"PATH": path, "PYTHONPATH": str(self.modules)}
 
 
-def make_image(root: Path) -> Image:
-    """Make an image of this installation's programs."""
+def make_image(root: Path, *, has_agent: bool = True) -> Image:
+    """Make an image of this installation's programs; without the agent it is one that nobody has prepared."""
     image = Image(root / "bin", root / "modules")
     image.programs.mkdir(parents=True, exist_ok=True)
     image.modules.mkdir(exist_ok=True)
     own = Path(sys.executable).parent
     for name, program in PROGRAMS.items():
+        if name == "vaultlayer-agent" and not has_agent:
+            continue
         path = image.programs / name
         # A link would lose the environment that the program lies in.
         path.write_text(f'#!/bin/sh\nexec "{own / program}" "$@"\n')

@@ -30,10 +30,11 @@ def script_of(order: Order, *, is_vm: bool, wheels_url: str = "") -> str:
     Args:
         order: whose boot payload the machine gets.
         is_vm: whether the machine is shut down at the end, or its container just ends.
-        wheels_url: a .tar.gz of wheels for machines that reach no package index.
+        wheels_url: a .tar.gz of wheels that the provider's table names; empty: the order's.
     """
     state = order.boot.state_path or f"${{HOME:-/root}}/.vaultlayer/{order.name}"
     boot = msgspec.structs.replace(order.boot, gpu=order.offer.gpu, gpu_count=order.offer.gpu_count)
+    wheels_url = wheels_url or order.wheels_url
     if "'" in wheels_url:
         raise ValueError("a URL of wheels has no quotes")
     text = resources.files(__package__ or "").joinpath("bootstrap.sh").read_text()
