@@ -12,6 +12,7 @@ import pytest
 
 from clouds_end_to_end import bare_digest, cloud_home, until
 from simulators import running
+from vaultlayer_actors.drivers.lambda_cloud.simulator import LambdaSimulator
 from vaultlayer_actors.drivers.runpod.simulator import RunpodSimulator
 from vaultlayer_actors.simulator.machine import State
 from vaultlayer_actors.simulator.server import Simulator
@@ -35,6 +36,7 @@ class Cloud:
 
 
 CLOUDS = [
+    Cloud(name="lambda", simulator=LambdaSimulator, gpu="A10", verb="outbid"),
     Cloud(name="runpod", simulator=RunpodSimulator, gpu="RTX4090", verb="kill"),
 ]
 
