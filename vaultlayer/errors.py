@@ -10,7 +10,8 @@ VaultLayerError                  code               exit
 │   ├── WorkdirTooLargeError     workdir-too-large  65
 │   ├── JobUnknownError          job-unknown        66
 │   ├── AttemptUnknownError      attempt-unknown    66
-│   └── FlagError                flag-bad
+│   ├── FlagError                flag-bad
+│   └── CheckError               check-impossible   65   a script that cannot be checked on this machine
 ├── ConfigError                  config-bad         78   a configuration file: file, line, field
 ├── NotInitialisedError          not-initialised    78
 ├── PlacementError               no-provider        69   nobody can serve the job; each said why
@@ -114,6 +115,13 @@ class FlagError(InputError):
     """A flag has a value that cannot be used."""
 
     code = "flag-bad"
+
+
+class CheckError(InputError):
+    """The script cannot be checked on this machine: it fails, never trains, or is over too soon."""
+
+    code = "check-impossible"
+    exit_status = 65
 
 
 class ConfigError(VaultLayerError):

@@ -18,6 +18,7 @@ from vaultlayer_cli import exit_codes
 GROUPS: dict[str, dict[str, str]] = {
     "Jobs": {
         "run": "Run a command as a job that survives its machine.",
+        "check": "Try on this machine whether a script resumes, before money is spent.",
         "watch": "Follow a job: its output, its events, where it stands.",
         "ps": "List jobs, the newest first.",
         "show": "Show one job: attempts, checkpoints, cost.",
@@ -50,6 +51,7 @@ GROUPS: dict[str, dict[str, str]] = {
 SETTINGS: dict[str, dict[str, Any]] = {
     # What follows the command's first word belongs to it, even what looks like an option of ours.
     "run": {"allow_interspersed_args": False},
+    "check": {"allow_interspersed_args": False},
 }
 
 PROGRAM = "vaultlayer"

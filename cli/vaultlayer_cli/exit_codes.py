@@ -13,6 +13,9 @@ DETACHED = 0
 DOCTOR_FAILED = 1
 """At least one check of `doctor` failed."""
 
+CHECK_FAILED = 1
+"""`check`: the script did not go on exactly, or that could not be seen."""
+
 INTERRUPTED = 130
 """Ctrl-C anywhere else: 128 + SIGINT."""
 
@@ -21,7 +24,8 @@ BROKEN_PIPE = 141
 
 MEANINGS = {
     OK: "done; `run`, `watch`: the script ended well, or Ctrl-C detached from a job that goes on",
-    DOCTOR_FAILED: "`doctor`: at least one check failed; `demo`: the final weights differ",
+    DOCTOR_FAILED: "`doctor`: at least one check failed; `demo`: the final weights differ; "
+    "`check`: the script did not go on exactly, or that could not be seen",
     INTERRUPTED: "Ctrl-C; `run`, `watch`: the job was cancelled",
     BROKEN_PIPE: "the reader of our output has gone",
 }

@@ -14,6 +14,9 @@ from vaultlayer_hooks import channel, complete, hf_native, native, saves
 STEP_EVERY_S = 0.2
 LOSS_EVERY_S = 0.05
 
+SAVE_EVERY_STEPS = int(os.environ.get("VAULTLAYER_SAVE_EVERY_STEPS") or 0)
+"""For a trial that cannot wait for the script's own interval; all ranks read the same, so all save."""
+
 _trainings = {}
 _told_at = [0.0, -1]
 _wanted = [False]
@@ -138,6 +141,8 @@ def _after_step(args, state, control):
     if _wanted[0] and args.world_size == 1 and control is not None:
         control.should_save = True
     _wanted[0] = False
+    if SAVE_EVERY_STEPS and control is not None and not state.global_step % SAVE_EVERY_STEPS:
+        control.should_save = True
     _tell_step(state, None, False)
 
 
