@@ -85,8 +85,8 @@ class Trial:
 
     async def _first_commit(self) -> ev.CheckpointCommitted:
         watch = self._watch
-        if await watch.until(lambda: bool(watch.commits)) and not watch.commits[0].final:
-            return watch.commits[0]
+        if await watch.until(lambda: bool(watch.usable)) and not watch.usable[0].final:
+            return watch.usable[0]
         raise CheckError(
             "the script ended before anything of it was saved that a restart could use",
             why=self._told() or watch.output.strip().rpartition("\n")[2],

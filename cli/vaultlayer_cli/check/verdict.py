@@ -22,8 +22,8 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     `zero` (started again) or `unknown` (went on, and nothing could be compared).
     `steps`: the resumed steps compared with those before the kill. `recorded`: values that the script itself
     read, compared by ghost replay. `undisturbed`: steps of the job before the kill against the bare run.
-    `skipped_steps`: those that were not run again. `step_s`: the median before the kill, as a job; without
-    the snapshot's stall. `bare_spread`: the middle half of the bare steps, as a share of their median.
+    `skipped_steps`: those that were not run again. `step_s`: a step as a job, without the
+    snapshot's stall. `bare_spread`: the middle half of the bare steps, as a share of their median.
     """
 
     verdict: str

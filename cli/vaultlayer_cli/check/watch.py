@@ -42,6 +42,11 @@ class Watch:
         """Whether the job has its outcome."""
         return self._reader.is_over
 
+    @property
+    def usable(self) -> list[ev.CheckpointCommitted]:
+        """The checkpoints that a restart could go on from; some frameworks save before the first step too."""
+        return [one for one in self.commits if one.step != 0]
+
     def trace(self, attempt: int) -> Trace:
         """Give the steps of an attempt so far."""
         return read_trace(self._traces, str(attempt))

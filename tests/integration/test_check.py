@@ -1,0 +1,70 @@
+"""`vaultlayer check` on real training scripts: exact by replay, by a Trainer, not exact, no training."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+JOBS = Path(__file__).parents[1] / "jobs"
+SCRIPTS = Path(__file__).parents[1] / "matrix" / "scripts"
+pytestmark = [pytest.mark.integration, pytest.mark.train, pytest.mark.timeout(300)]
+
+
+def check(tmp_path: Path, script: Path, *words: str, status: int) -> dict[str, Any]:
+    work = tmp_path / "work"
+    work.mkdir()
+    shutil.copy(script, work / "train.py")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("VAULTLAYER_")}
+    ours = [sys.executable, "-m", "vaultlayer_cli", "check", "--json", "--steps", "8"]
+    done = subprocess.run(
+        [*ours, sys.executable, "train.py", *words],
+        cwd=work,
+        env={**kept, "HOME": str(tmp_path), "TMPDIR": str(tmp_path), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == status, done.stdout + done.stderr
+    assert done.stderr == ""
+    assert sorted(path.name for path in work.iterdir()) == ["train.py"], "nothing of the user's"
+    assert [path.name for path in tmp_path.iterdir() if "check" in path.name] == [], "all tidied up"
+    return json.loads(done.stdout)
+
+
+def test_a_plain_loop_goes_on_exactly(tmp_path: Path) -> None:
+    found = check(tmp_path, JOBS / "check_loop.py", status=0)
+    assert (found["verdict"], found["tier"], found["fell"]) == ("exact", "B", "")
+    assert found["steps"]["equal"] == found["steps"]["of"] >= 8
+    assert found["recorded"]["equal"] == found["recorded"]["of"] > 0
+    assert found["undisturbed"]["equal"] == found["undisturbed"]["of"] > 0
+    assert 0 < found["skipped_steps"] <= found["killed_at_step"]
+    assert found["snapshot_b"] > 0
+    assert found["bare_step_s"] > 0
+
+
+def test_a_trainer_goes_on_exactly_and_saves_sooner_than_it_wants(tmp_path: Path) -> None:
+    found = check(tmp_path, SCRIPTS / "hf_plain.py", status=0)
+    assert (found["verdict"], found["tier"]) == ("exact", "A")
+    assert found["steps"]["equal"] == found["steps"]["of"] >= 8
+    assert found["skipped_steps"] % 50 != 0, "the script's own interval is 50"
+    assert any("saved sooner" in one for one in found["not_covered"])
+
+
+def test_a_script_that_no_other_process_can_repeat_is_told_so(tmp_path: Path) -> None:
+    found = check(tmp_path, JOBS / "check_loop.py", "--pid", status=1)
+    assert found["verdict"] == "zero"
+    assert "diverged" in found["fell"]
+    assert found["steps"]["equal"] < found["steps"]["of"]
+
+
+def test_a_script_that_never_trains_is_refused(tmp_path: Path) -> None:
+    script = tmp_path / "idle.py"
+    script.write_text("print('no training here')\n")
+    said = check(tmp_path, script, status=65)
+    assert said["code"] == "check-impossible"
+    assert said["what"] == "the script ended without an optimizer step"
