@@ -13,6 +13,7 @@ import pytest
 from clouds_end_to_end import bare_digest, cloud_home, until
 from simulators import running
 from vaultlayer_actors.drivers.lambda_cloud.simulator import LambdaSimulator
+from vaultlayer_actors.drivers.gcp.simulator import GcpSimulator
 from vaultlayer_actors.drivers.runpod.simulator import RunpodSimulator
 from vaultlayer_actors.simulator.machine import State
 from vaultlayer_actors.simulator.server import Simulator
@@ -38,6 +39,7 @@ class Cloud:
 CLOUDS = [
     Cloud(name="lambda", simulator=LambdaSimulator, gpu="A10", verb="outbid"),
     Cloud(name="runpod", simulator=RunpodSimulator, gpu="RTX4090", verb="kill"),
+    Cloud(name="gcp", simulator=GcpSimulator, gpu="A100_40", verb="preempt", notice_s=8.0),
 ]
 
 
@@ -45,7 +47,13 @@ CLOUDS = [
 def test_a_job_goes_on_when_its_cloud_takes_the_machine(cloud: Cloud, tmp_path: Path) -> None:
     with (
         running(cloud.simulator, tmp_path / cloud.name) as director,
-        cloud_home(tmp_path, cloud.name, director, keys=cloud.keys, **cloud.options) as home,
+        cloud_home(
+            tmp_path,
+            cloud.name,
+            director,
+            keys=cloud.keys or director.simulator.secrets(),
+            **cloud.options,
+        ) as home,
     ):
         job = home.submit(cloud.gpu, *TRAIN)
         first = until(lambda: director.machines(State.RUNNING))[0]

@@ -38,9 +38,11 @@ class Fleet:
 
     # What a provider's API does -----------------------------------------------------------------------
 
-    def make(self, name: str, price_usd_h: float, **fields: object) -> Machine:
-        """Make a machine; it boots from now on."""
-        machine_id = self._new_id(next(self._numbers))
+    def make(
+        self, name: str, price_usd_h: float, *, machine_id: str = "", **fields: object
+    ) -> Machine:
+        """Make a machine; it boots from now on. Without an id of its own it gets one from its number."""
+        machine_id = machine_id or self._new_id(next(self._numbers))
         machine = Machine(
             id=machine_id,
             name=name,

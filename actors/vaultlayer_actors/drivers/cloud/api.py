@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from vaultlayer.driver import Clock
-from vaultlayer.errors import AmbiguousCreateError, DriverError
+from vaultlayer.errors import AmbiguousCreateError, DriverError, ThrottledError
 from vaultlayer_actors.drivers.cloud.limiter import Limiter
 from vaultlayer_actors.drivers.cloud.reply import Reply, error_of_status, retry_after_s
 from vaultlayer_actors.drivers.cloud.scrub import scrub
@@ -139,7 +139,7 @@ class Api:
             error = self._classify(reply) or error_of_status(reply)
             if attempt == TRIES or not self._may_retry(reply, error):
                 raise error
-            if reply.status == 429:
+            if isinstance(error, ThrottledError):
                 self._limiter.hold(call, retry_after_s(reply))
             else:
                 await self._clock.sleep(PAUSE_S * 2**attempt)
@@ -151,7 +151,7 @@ class Api:
 
     def _may_retry(self, reply: Reply, error: DriverError) -> bool:
         # A call that came too often was not carried out, so that even a create may be repeated.
-        if reply.status == 429:
+        if isinstance(error, ThrottledError):
             return error.retryable
         return reply.is_safe and error.retryable and reply.status in RETRIED
 
