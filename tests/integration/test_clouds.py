@@ -12,8 +12,8 @@ import pytest
 
 from clouds_end_to_end import bare_digest, cloud_home, until
 from simulators import running
-from vaultlayer_actors.drivers.lambda_cloud.simulator import LambdaSimulator
 from vaultlayer_actors.drivers.gcp.simulator import GcpSimulator
+from vaultlayer_actors.drivers.lambda_cloud.simulator import LambdaSimulator
 from vaultlayer_actors.drivers.runpod.simulator import RunpodSimulator
 from vaultlayer_actors.simulator.machine import State
 from vaultlayer_actors.simulator.server import Simulator
