@@ -19,6 +19,7 @@ pytestmark = [pytest.mark.train, pytest.mark.timeout(1500)]
         ("hand_written", 45, 85),
         ("value_shapes", 45, 85),
         ("attack", 45, 85),
+        ("shared_memory", 45, 65),
     ],
 )
 def test_a_script_resumes_exactly_through_two_deaths(
@@ -71,3 +72,17 @@ def test_a_tensor_that_nothing_names_voids_the_snapshot(tmp_path: Path) -> None:
     assert run.status == 0, run.output
     assert not run.told("snapshot_end")
     assert "unreachable tensor" in run.told("snapshot_void")[0]["detail"]
+
+
+def test_arrays_that_share_what_nothing_holds_void_the_snapshot(tmp_path: Path) -> None:
+    run = Ghost(tmp_path, SCRIPTS / "twin_arrays.py").attempt()
+    assert run.status == 0, run.output
+    assert not run.told("snapshot_end")
+    assert "share the memory of a tensor" in run.told("snapshot_void")[0]["detail"]
+
+
+def test_a_tensor_that_dlpack_hands_out_ends_the_recording(tmp_path: Path) -> None:
+    run = Ghost(tmp_path, SCRIPTS / "handed_out.py").attempt()
+    assert run.status == 0, run.output
+    assert not run.told("snapshot_end")
+    assert "DLPack" in run.told("ghost_off")[0]["detail"]

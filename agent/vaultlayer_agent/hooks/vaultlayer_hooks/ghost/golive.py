@@ -10,7 +10,16 @@ import marshal
 import sys
 import time
 
-from vaultlayer_hooks.ghost import boundary, calls, loaders, optimizers, rng, snapshot, specs
+from vaultlayer_hooks.ghost import (
+    boundary,
+    calls,
+    loaders,
+    memory,
+    optimizers,
+    rng,
+    snapshot,
+    specs,
+)
 from vaultlayer_hooks.ghost.constants import digest
 from vaultlayer_hooks.ghost.state import Diverged, run
 from vaultlayer_hooks.ghost.vls import tensor_memory
@@ -23,14 +32,16 @@ def restore(reader, frame, result):
     Raises:
         Diverged: something is not what it was.
     """
-    small, torch_state, values, streams, arrays, forms, positions, files = reader.state
+    small, torch_state, values, streams, arrays, forms, positions, files, clusters = reader.state
     _restore_optimizers(forms)
     look = snapshot.Look(frame, result)
     if look.unreached:
         raise Diverged("the replay made a tensor that the script cannot reach")
     walk = look.walk
     by_path = {path: t for t, paths in walk.tensors.values() for path in paths}
-    _Tensors(reader, walk, by_path).all()
+    tensors = _Tensors(reader, walk, by_path)
+    tensors.all()
+    memory.rejoin(clusters, tensors.storages, walk)
     _set_values(walk, values)
     _set_streams(walk, streams)
     _set_arrays(walk, arrays)
@@ -87,6 +98,7 @@ class _Tensors:
         self._by_path = by_path
         self._done = set()
         self._ghosts = specs.ghost_pointers()
+        self.storages = {}
 
     def all(self):
         """Restore every tensor.
@@ -104,6 +116,7 @@ class _Tensors:
         with run.torch.no_grad():
             for number, entries in groups.items():
                 storage = self._storage(number, entries, targets[number], users)
+                self.storages[number] = storage
                 for entry, tensors in zip(entries, targets[number]):
                     for tensor in tensors:
                         self._put(tensor, entry, storage)
@@ -160,7 +173,8 @@ class _Tensors:
         users = {}
         for tensor, _ in self._walk.tensors.values():
             if tensor.layout is run.torch.strided and tensor.device.type != "meta":
-                pointer = (str(tensor.device), tensor.untyped_storage().data_ptr())
+                storage = tensor.untyped_storage()
+                pointer = (str(tensor.device), storage.data_ptr(), storage.nbytes())
                 users.setdefault(pointer, set()).add(id(tensor))
         return users
 
@@ -175,7 +189,7 @@ class _Tensors:
         tensors = {id(t): t for same in targets for t in same}
         first = next(iter(tensors.values()))
         storage = first.untyped_storage()
-        pointer = (str(first.device), storage.data_ptr())
+        pointer = (str(first.device), storage.data_ptr(), storage.nbytes())
         fits = (
             str(first.device) == entries[0]["device"]
             and storage.nbytes() == size_b
@@ -187,7 +201,9 @@ class _Tensors:
             storage = storage.untyped_storage()
         whole = torch.empty(0, dtype=torch.uint8, device=entries[0]["device"])
         whole.set_(storage, 0, (size_b,), (1,))
-        whole.copy_(host)
+        # Memory that may not be written to, as a file mapped for reading, holds the right bytes already.
+        if whole.device.type != "cpu" or not torch.equal(whole, host):
+            whole.copy_(host)
         return storage
 
     def _constant(self, number):
@@ -210,6 +226,8 @@ class _Tensors:
             and tensor.storage_offset() == entry["offset"]
             and tensor.untyped_storage().data_ptr() == storage.data_ptr()
         )
+        if entry["shared"] and not storage.is_shared():
+            raise Diverged("a tensor has left the shared memory: %s" % entry["paths"][0])
         if entry["storage"] >= 0:
             run.constants.forget(tensor)
         if not same:

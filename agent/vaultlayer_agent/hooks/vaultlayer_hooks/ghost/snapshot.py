@@ -4,7 +4,17 @@ import _thread
 import os
 import time
 
-from vaultlayer_hooks.ghost import boundary, calls, live, loaders, optimizers, rng, specs, vls
+from vaultlayer_hooks.ghost import (
+    boundary,
+    calls,
+    live,
+    loaders,
+    memory,
+    optimizers,
+    rng,
+    specs,
+    vls,
+)
 from vaultlayer_hooks.ghost.constants import digest
 from vaultlayer_hooks.ghost.state import run
 from vaultlayer_hooks.ghost.walk import TooMuch, Walk
@@ -94,6 +104,10 @@ def take(shot, frame, result):
     shot.graph = found.graph
     gather = _Gather(found.walk, shot)
     gather.all()
+    try:
+        clusters = memory.clusters(found.walk, gather.storages)
+    except memory.Shared as reason:
+        raise Void(str(reason)) from None
     shot.index = {
         "number": shot.number,
         "step": shot.step,
@@ -113,6 +127,7 @@ def take(shot, frame, result):
         _optimizer_forms(),
         loaders.positions(),
         run.files.open_files(),
+        clusters,
     )
     shot.events = run.writer.count
     shot.state_b = sum(m.numel() for m in gather.memories)
@@ -159,6 +174,7 @@ class _Gather:
         self._walk = walk
         self._shot = shot
         self._numbers = {}
+        self.storages = {}
         self.tensors = []
         self.memories = []
         self.constants = []
@@ -184,6 +200,7 @@ class _Gather:
         number = self._numbers.get(key)
         if number is None or not storage.nbytes():
             number = self._numbers[key] = self._storage(tensor, storage, paths[0])
+            self.storages[number] = storage
         self.tensors.append(
             {
                 "paths": paths,
@@ -195,6 +212,7 @@ class _Gather:
                 "requires_grad": tensor.requires_grad,
                 "leaf": tensor.is_leaf,
                 "storage": number,
+                "shared": storage.device.type == "cpu" and storage.is_shared(),
             }
         )
 

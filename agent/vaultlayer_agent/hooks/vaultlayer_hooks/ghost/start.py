@@ -13,6 +13,7 @@ from vaultlayer_hooks.ghost import (
     escapes,
     loaders,
     log,
+    memory,
     optimizers,
     proof,
     pulse,
@@ -94,6 +95,7 @@ def start(torch):
     optimizers.patch(torch)
     loaders.patch(torch)
     ranks.patch(torch)
+    memory.patch(torch)
     clock.patch()
     if os.environ.get("VAULTLAYER_GHOST_MODE") == "replay":
         _start_replay(session)

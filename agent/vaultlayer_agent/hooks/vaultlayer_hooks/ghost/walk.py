@@ -5,10 +5,12 @@ the user's modules; goes through containers, instances, closures, partials, boun
 iterators of the standard library. Record and replay walk isomorphic graphs, so equal paths mean equal things.
 """
 
+import array
 import collections
 import functools
 import gc
 import marshal
+import mmap
 import sys
 import types
 import zlib
@@ -17,13 +19,12 @@ from gc import get_referents
 from vaultlayer_hooks.ghost import boundary, loaders, rng
 from vaultlayer_hooks.ghost.state import HOOKS_DIR, is_user_file, is_user_module, run
 
-ATOMS = frozenset(
-    (int, float, bool, str, bytes, type(None), complex, range, slice, type(Ellipsis), bytearray)
-)
+ATOMS = frozenset((int, float, bool, str, bytes, type(None), complex, range, slice, type(Ellipsis)))
 PLAIN = frozenset((int, float, bool, str, bytes, type(None)))
 WHOLE_MOST = 10_000
 NODES_MOST = 500_000
 
+BUFFERS = frozenset((bytearray, memoryview, array.array, mmap.mmap))
 USER, SKIPPED, LIBRARY = "user", "skipped", "library"
 
 _STOP = (
@@ -97,8 +98,9 @@ def owner_of(kind):
 class Walk:
     """One look at everything.
 
-    `tensors`: `{id: (tensor, [path, …])}`; `values`: `{path: (value, owner, parent, key)}`; `streams` and
-    `arrays`: `{id: (object, path, owner)}`. `seen` keeps every visited object alive, so that ids stay unique.
+    `tensors`: `{id: (tensor, [path, …])}`; `values`: `{path: (value, owner, parent, key)}`; `streams`,
+    `arrays` and `buffers` (what else has memory of its own): `{id: (object, path, owner)}`. `seen` keeps
+    every visited object alive, so that ids stay unique.
     """
 
     def __init__(self):
@@ -106,6 +108,7 @@ class Walk:
         self.values = {}
         self.streams = {}
         self.arrays = {}
+        self.buffers = {}
         self.seen = {}
         self.skipped = set()
         self._stack = []
@@ -165,6 +168,8 @@ class Walk:
         if id(value) in self.seen or isinstance(value, _STOP):
             return
         self.seen[id(value)] = value
+        if kind in BUFFERS or hasattr(kind, "data_ptr"):
+            self.buffers[id(value)] = (value, path, owner)
         if len(self.seen) > NODES_MOST:
             raise TooMuch("more than %d Python objects" % NODES_MOST)
         if self._array and isinstance(value, self._array):
