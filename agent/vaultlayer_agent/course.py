@@ -235,7 +235,10 @@ class Course:
         while True:
             try:
                 async for cut in self._capture.cuts():
-                    self._reports.found_tier(cut.tier, cut.detail)
+                    # A cut that had to wait for its turn may know less than is known by now.
+                    held = self._recorder.ghost.holds
+                    tier = self._capture.tier() if held else (cut.tier, cut.detail)
+                    self._reports.found_tier(*tier)
                     self._committer.box.put(cut)
             except (OSError, VaultLayerError) as error:
                 get_logger().error("capture_failed", why=str(error))

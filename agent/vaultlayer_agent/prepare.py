@@ -174,6 +174,8 @@ class Preparation:
         layout, cache = self._layout, self._caches.get("checkpoint")
         if way.kind is Kind.REPLAY:
             ours = {"work": layout.image, ROOT: layout.ghost, BASE: layout.base}
+            # A script that has written nothing has an empty image, which no file would make.
+            layout.image.mkdir(parents=True, exist_ok=True)
             await self._restore(manifest, {**layout.places, **ours}, cache)
             await anyio.to_thread.run_sync(copy_below, layout.base, layout.work)
         else:

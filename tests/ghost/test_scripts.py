@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from ghosts import SCRIPTS, Ghost, through_deaths
+from ghosts import SCRIPTS, Ghost, final_lines, through_deaths
 
 pytest.importorskip("torch")
 pytestmark = [pytest.mark.train, pytest.mark.timeout(1500)]
+ROWS = Path(__file__).parents[1] / "matrix" / "scripts"
 
 
 @pytest.mark.parametrize(
@@ -48,6 +49,20 @@ def test_a_changed_script_is_refused(tmp_path: Path) -> None:
     refused = ghost.attempt(replay=True)
     assert refused.status == 121
     assert "script is not what it was" in refused.told("diverged")[0]["detail"]
+
+
+def test_a_replay_that_cannot_be_set_up_does_not_run_the_script(tmp_path: Path) -> None:
+    ghost = Ghost(tmp_path, SCRIPTS / "classifier.py")
+    assert ghost.attempt(die_at=45).status == -9
+    ended = ghost.attempt(replay=True, every="so many s")
+    assert ended.status == 121, ended.output
+    assert "cannot be set up" in ended.told("diverged")[0]["detail"]
+    assert not final_lines(ended)
+
+
+def test_ranks_that_torchrun_starts_resume_exactly_through_two_deaths(tmp_path: Path) -> None:
+    script = ROWS / "ddp_gloo.py"
+    through_deaths(Ghost(tmp_path, script, every="40steps", ranks=2), 90, 150)
 
 
 def test_a_log_tail_that_disagrees_ends_the_attempt(tmp_path: Path) -> None:

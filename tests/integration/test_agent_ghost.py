@@ -186,6 +186,67 @@ async def test_a_damaged_snapshot_is_not_believed_and_the_one_before_it_is_exact
     assert (left / "metrics.csv").read_text() == (wanted / "metrics.csv").read_text()
 
 
+WRITES_LAST = """
+import time, torch
+torch.manual_seed(1)
+model = torch.nn.Linear(8, 2)
+steps = torch.optim.Adam(model.parameters(), 1e-2)
+for step in range(1500):
+    loss = model(torch.randn(16, 8)).pow(2).mean()
+    steps.zero_grad()
+    loss.backward()
+    steps.step()
+    time.sleep(0.002)
+torch.save(model.state_dict(), "final.pt")
+"""
+
+
+async def test_a_script_that_writes_nothing_before_its_end_is_replayed_too(
+    nats: NatsServer, weed: WeedServer, tmp_path: Path
+):
+    wanted = bare(tmp_path / "bare", WRITES_LAST)
+    async with broker(nats, weed, tmp_path, WRITES_LAST, snapshot_every="200steps") as rig:
+        await kill_after_snapshots(rig, 1, 1)
+        async with rig.agent(2) as agent:
+            assert await agent.left(LIMIT_S) == Status.OK, agent.log
+        text = await rig.text(2)
+        assert "DIVERGED" not in text, text
+        [started] = rig.heard("started", 2)
+        assert started.resumed_step >= 200
+        left = await rig.restored(rig.heard("ckpt")[-1], tmp_path / "left")
+    assert same(load(left / "final.pt"), load(wanted / "final.pt"))
+
+
+async def test_two_ranks_go_on_together_and_the_tier_stays_what_it_is(
+    nats: NatsServer, weed: WeedServer, tmp_path: Path
+):
+    script = (Path(__file__).parents[1] / "matrix" / "scripts" / "ddp_gloo.py").read_text()
+    torchrun = ["python", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    words = ["train.py", "--epochs", "40"]
+    wanted = tmp_path / "bare"
+    wanted.mkdir()
+    (wanted / "train.py").write_text(script)
+    environ = {"PATH": SCRIPT_PATH, "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, *torchrun[1:], *words], cwd=wanted, env=environ, check=True)
+    wish = {"command": [*torchrun, *words], "snapshot_every": "60steps"}
+    async with broker(nats, weed, tmp_path, script, **wish) as rig:
+        await kill_after_snapshots(rig, 1, 2)
+        async with rig.agent(2) as agent:
+            assert await agent.left(LIMIT_S) == Status.OK, agent.log
+        text = await rig.text(2)
+        assert "DIVERGED" not in text, text
+        [started] = rig.heard("started", 2)
+        assert started.resumed_step >= 60
+        assert started.resumed_step % 60 == 0
+        left = await rig.restored(rig.heard("ckpt")[-1], tmp_path / "left")
+    assert same(load(left / "ddp_run" / "last.pt"), load(wanted / "ddp_run" / "last.pt"))
+    for rank in (0, 1):
+        name = f"ddp_run/rng_{rank}.pt"
+        assert same(load(left / name), load(wanted / name))
+    tiers = [report.tier for report in rig.heard("tier")]
+    assert set(tiers) == {"B"}, tiers
+
+
 TWISTED = """
 import os
 if os.environ.get("VAULTLAYER_ATTEMPT") == "2":

@@ -42,7 +42,10 @@ def _run_next(spec):
 try:
     _install_hooks()
 except Exception:
-    pass
+    if os.environ.get("VAULTLAYER_GHOST_MODE") == "replay":
+        # Without us the script would run from zero, and nobody would know.
+        os.write(2, b"vaultlayer: no replay: the hooks cannot be set up\n")
+        os._exit(121)
 try:
     _next = _find_next()
 except Exception:

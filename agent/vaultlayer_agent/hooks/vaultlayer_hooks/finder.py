@@ -5,6 +5,8 @@ import sys
 
 from vaultlayer_hooks import channel
 
+DIVERGED_STATUS = 121
+
 
 def _patch_trainer(module):
     from vaultlayer_hooks import hf_trainer
@@ -17,38 +19,44 @@ def _patch_torch(module):
 
     saves.patch_torch(module)
     channel.tell("framework", framework="torch", detail=str(getattr(module, "__version__", "")))
-    if os.environ.get("VAULTLAYER_GHOST_DIR"):
-        from vaultlayer_hooks.ghost import start
+    _ghost("start", "start", module)
 
-        start.start(module)
+
+def _ghost(name, function, *args):
+    """Let a module of the ghost, if there is to be one, do its part."""
+    if not os.environ.get("VAULTLAYER_GHOST_DIR"):
+        return
+    try:
+        import importlib
+
+        getattr(importlib.import_module("vaultlayer_hooks.ghost." + name), function)(*args)
+    except Exception as failure:
+        if os.environ.get("VAULTLAYER_GHOST_MODE") == "replay":
+            end_replay("the hooks cannot be set up: %s: %s" % (type(failure).__name__, failure))
+        raise
+
+
+def end_replay(reason):
+    """End a process whose replay cannot begin: it would run the script from zero, and nobody would know."""
+    channel.tell("diverged", framework="ghost", detail=reason[:300])
+    os.write(2, ("vaultlayer: no replay: %s\n" % reason).encode())
+    os._exit(DIVERGED_STATUS)
 
 
 def _begin_random(_module):
-    if os.environ.get("VAULTLAYER_GHOST_DIR"):
-        from vaultlayer_hooks.ghost import seeds
-
-        seeds.begin_python()
+    _ghost("seeds", "begin_python")
 
 
 def _begin_numpy(_module):
-    if os.environ.get("VAULTLAYER_GHOST_DIR"):
-        from vaultlayer_hooks.ghost import seeds
-
-        seeds.begin_numpy()
+    _ghost("seeds", "begin_numpy")
 
 
 def _patch_uuid(module):
-    if os.environ.get("VAULTLAYER_GHOST_DIR"):
-        from vaultlayer_hooks.ghost import clock
-
-        clock.patch_uuid(module)
+    _ghost("clock", "patch_uuid", module)
 
 
 def _patch_secrets(module):
-    if os.environ.get("VAULTLAYER_GHOST_DIR"):
-        from vaultlayer_hooks.ghost import clock
-
-        clock.patch_secrets(module)
+    _ghost("clock", "patch_secrets", module)
 
 
 def _patch_safetensors(module):

@@ -58,9 +58,22 @@ def fingerprint(torch):
 def is_launcher():
     """Whether this process only starts others that train."""
     spec = getattr(sys.modules.get("__main__"), "__spec__", None)
-    module = getattr(spec, "name", None) or ""
+    module = getattr(spec, "name", None) or _module_of_command()
     words = module.startswith(("torch.distributed.", "accelerate.", "deepspeed."))
     return words or os.path.basename(sys.argv[0]) in LAUNCHERS
+
+
+def _module_of_command():
+    """Give what `-m` names: it imports torch before it is the main module."""
+    if sys.argv[:1] != ["-m"]:
+        return ""
+    try:
+        with open("/proc/self/cmdline", "rb") as file:
+            words = file.read().decode(errors="replace").split("\0")
+    except OSError:
+        return ""
+    after = [word for flag, word in zip(words, words[1:]) if flag == "-m"]
+    return after[0] if after else ""
 
 
 def start(torch):
