@@ -59,6 +59,7 @@ class Recorder:
         self._clock_s = clock_s
         self._fell = fell
         self._risk = ""
+        self._voids: set[str] = set()
         capture.is_held = ghost.is_unproved
 
     async def heard(self, event: HookEvent) -> None:
@@ -84,8 +85,21 @@ class Recorder:
         if event.kind == "snapshot_void":
             get_logger().info("snapshot_void", step=event.step, why=event.detail)
             self.pace = pc.came_to_nothing(self.pace, self._clock_s())
+            self._tell_void(event.detail)
         if self._snapshots.voided(event) is Act.DROP:
             await self._hooks.let_go()
+
+    def _tell_void(self, why: str) -> None:
+        """Tell once why there is no snapshot: without one the script starts from zero."""
+        if self.ghost.is_unproved or why in self._voids:
+            return
+        self._voids.add(why)
+        if self.ghost.is_kept:
+            self._output.say(f"a snapshot came to nothing ({why}); the one before it still holds")
+            return
+        self._capture.seen.void = why
+        self._output.say(f"no exact resume so far: {why}")
+        self._reports.found_tier(*self._capture.tier(), again=True)
 
     async def ask(self) -> None:
         """Ask for a snapshot whenever one is due, until cancelled; ranks get a step ahead of them all."""

@@ -101,3 +101,25 @@ def test_a_tensor_that_dlpack_hands_out_ends_the_recording(tmp_path: Path) -> No
     assert run.status == 0, run.output
     assert not run.told("snapshot_end")
     assert "DLPack" in run.told("ghost_off")[0]["detail"]
+
+
+def test_a_thread_that_fetches_ahead_voids_the_snapshot(tmp_path: Path) -> None:
+    run = Ghost(tmp_path, SCRIPTS / "prefetch.py").attempt()
+    assert run.status == 0, run.output
+    assert not run.told("snapshot_end")
+    assert "the thread 'fetcher' holds tensors" in run.told("snapshot_void")[0]["detail"]
+
+
+def test_an_optimizer_in_another_thread_ends_the_recording(tmp_path: Path) -> None:
+    run = Ghost(tmp_path, SCRIPTS / "thread_steps.py").attempt()
+    assert run.status == 0, run.output
+    assert not run.told("snapshot_end")
+    assert "another thread" in run.told("ghost_off")[0]["detail"]
+
+
+def test_ranks_count_a_snapshot_that_one_of_them_voids(tmp_path: Path) -> None:
+    run = Ghost(tmp_path, SCRIPTS / "uneven_ranks.py", ranks=2).attempt()
+    assert run.status == 0, run.output
+    assert {event["step"] for event in run.told("snapshot_void")} == {10}
+    numbers = [(event["step"], event["meta"]["number"]) for event in run.told("snapshot_end")]
+    assert sorted(numbers)[1:] == [(20, "2"), (20, "2"), (30, "3"), (30, "3"), (40, "4"), (40, "4")]

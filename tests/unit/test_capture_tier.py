@@ -30,6 +30,8 @@ EXACT = {"save_strategy": "steps", "save_steps": "10", "save_only_model": "false
         (Seen(hooked=True, train=EXACT | {"inexact": "GRPO keeps"}), "C", "GRPO keeps"),
         (Seen(hooked=True, train=EXACT | {"save_strategy": "no"}), "E", "save_strategy=no"),
         (Seen(hooked=True, train=EXACT, latest="checkpoint-8"), "C", "weights only"),
+        (Seen(hooked=True, void="a thread holds"), "E", "exact resume: a thread holds"),
+        (Seen(hooked=True, void="a thread holds", ghost=8), "B", "newest snapshot at step 8"),
     ],
 )
 def test_the_tier_follows_from_what_was_seen(seen: Seen, letter: str, words: str) -> None:

@@ -34,6 +34,7 @@ class Seen(msgspec.Struct, kw_only=True):
     optimizer and random state. `latest`: its name. `loads`: the script itself read a checkpoint.
     `native`: the framework whose own checkpoints our hooks go on from, not exactly.
     `resume_args`: the job has resume arguments. `ghost`: the step of the newest ghost snapshot that holds.
+    `void`: why there is none, if one was tried.
     """
 
     hooked: bool = False
@@ -45,10 +46,18 @@ class Seen(msgspec.Struct, kw_only=True):
     native: str = ""
     resume_args: bool = False
     ghost: int | None = None
+    void: str = ""
 
 
 def find_tier(seen: Seen) -> tuple[str, str]:
     """Give the tier (A to E) and one line that says what it means for this script."""
+    tier, detail = _tier(seen)
+    if seen.void and tier in {"C", "D", "E"}:
+        detail += f"; no snapshot for an exact resume: {seen.void}"
+    return tier, detail
+
+
+def _tier(seen: Seen) -> tuple[str, str]:
     if seen.ghost is not None:
         return "B", (
             "PyTorch: resumes at the exact step by replay, checked against its own log; "

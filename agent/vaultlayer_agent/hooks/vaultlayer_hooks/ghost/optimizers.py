@@ -53,7 +53,11 @@ def _zero_grad(original):
 def _step(original):
     @functools.wraps(original)
     def step(self, *args, **kwargs):
-        if run.mode == OFF or get_ident() != run.main or run.torch.compiler.is_compiling():
+        if run.mode == OFF or run.torch.compiler.is_compiling():
+            return original(self, *args, **kwargs)
+        if get_ident() != run.main:
+            if not run.depth:
+                run.give_up("an optimizer steps in another thread")
             return original(self, *args, **kwargs)
         if run.depth:
             boundary.inner_step()

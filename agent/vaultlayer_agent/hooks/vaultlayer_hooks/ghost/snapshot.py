@@ -13,6 +13,7 @@ from vaultlayer_hooks.ghost import (
     optimizers,
     rng,
     specs,
+    threads,
     vls,
 )
 from vaultlayer_hooks.ghost.constants import digest
@@ -84,6 +85,8 @@ def look(frame, result):
         Void: something alive cannot be named.
     """
     found = Look(frame, result)
+    if holder := threads.holder(found.walk, found.own):
+        raise Void(holder)
     if found.unreached:
         tensor = found.unreached[0]
         raise Void(
