@@ -34,7 +34,7 @@ def restore(reader, frame, result):
     """
     small, torch_state, values, streams, arrays, forms, positions, files, clusters = reader.state
     _restore_optimizers(forms)
-    look = snapshot.Look(frame, result)
+    look = snapshot.look_again(frame, result)
     if look.unreached:
         raise Diverged("the replay made a tensor that the script cannot reach")
     walk = look.walk

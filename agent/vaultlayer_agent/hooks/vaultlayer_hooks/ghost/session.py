@@ -140,7 +140,8 @@ class Session:
         try:
             snapshot.take(shot, sys._getframe(2), run.result)
         except snapshot.Void as reason:
-            self.number -= 1
+            # It counts all the same: other ranks may have taken theirs.
+            run.segments_b.append(run.writer.rotate(shot.number))
             self._void(shot, str(reason))
             return
         run.segments_b.append(run.writer.rotate(shot.number))

@@ -1,6 +1,7 @@
 """Takes a snapshot: looks, copies, and leaves the writing to a thread."""
 
 import _thread
+import gc
 import os
 import time
 
@@ -69,6 +70,16 @@ class Look:
         self.graph += [t for t in missing if t.grad_fn is not None]
 
 
+def look_again(frame, result):
+    """Look at everything, and once more without what is garbage already if something cannot be named."""
+    found = Look(frame, result)
+    if found.unreached:
+        del found
+        gc.collect()
+        found = Look(frame, result)
+    return found
+
+
 def own_tensors():
     """Give the ids of tensors that are ours, or that loaders' iterators will fetch again."""
     ids = {id(t) for t in specs.ghost_tensors()}
@@ -84,7 +95,7 @@ def look(frame, result):
     Raises:
         Void: something alive cannot be named.
     """
-    found = Look(frame, result)
+    found = look_again(frame, result)
     if holder := threads.holder(found.walk, found.own):
         raise Void(holder)
     if found.unreached:
