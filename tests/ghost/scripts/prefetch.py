@@ -17,7 +17,7 @@ threading.Thread(target=fetch, args=(ready, asked), daemon=True, name="fetcher")
 torch.manual_seed(0)
 model = torch.nn.Linear(4, 1)
 optimizer = torch.optim.SGD(model.parameters(), 1e-2)
-for step in range(40):
+for _ in range(40):
     asked.release()
     while not ready:
         pass

@@ -1,4 +1,4 @@
-"""Other threads of the script: what they hold cannot be put back into them, so a snapshot must not overlook it.
+"""Other threads of the script: what they hold cannot be put back into them, so no snapshot overlooks it.
 
 A thread that fetches ahead holds batches in its frames and in queues. A replay runs it for real, but nobody
 can say that it stands where it stood; so as long as there is one, there is no snapshot, and it is told why.
