@@ -3,7 +3,6 @@
 Only the credential vault holds a minter, for it holds the bucket's master key.
 """
 
-import os
 import re
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -13,6 +12,7 @@ import msgspec
 
 from vaultlayer.errors import ConfigError, StoreDeniedError, StoreError, StoreUnreachableError
 from vaultlayer.messages.people import StoreCredential
+from vaultlayer.store.session import bare_session
 
 SHORTEST_S = 900
 """STS mints nothing shorter (AWS and SeaweedFS)."""
@@ -193,14 +193,8 @@ def _sts_client(bucket: Bucket, endpoint: str) -> Any:
     """Build an STS client that takes nothing from the environment or from AWS configuration files."""
     import aioboto3  # noqa: PLC0415  loaded on first use
     from aiobotocore.config import AioConfig  # noqa: PLC0415
-    from aiobotocore.session import AioSession  # noqa: PLC0415
 
-    nothing: dict[str, Any] = {
-        "profile": (None, None, None, None),
-        "config_file": (None, None, os.devnull, None),
-        "credentials_file": (None, None, os.devnull, None),
-    }
-    session: Any = aioboto3.Session(botocore_session=AioSession(session_vars=nothing))
+    session: Any = aioboto3.Session(botocore_session=bare_session())
     return session.client(
         "sts",
         endpoint_url=endpoint,

@@ -31,6 +31,8 @@ class Fleet:
         self._numbers = itertools.count(1_000_001)
         self.adorn: Callable[[Machine], dict[str, str]] = lambda _machine: {}
         """What the provider itself puts into a machine's environment."""
+        self.is_vm = False
+        """A VM is up until its power goes, whatever has become of what it was told to run."""
 
     def now_s(self) -> float:
         """Give simulated seconds."""
@@ -76,7 +78,7 @@ class Fleet:
         machine = self.machines[machine_id]
         if machine.state in {State.GONE, State.ENDING}:
             return
-        machine.intended = State.GONE
+        machine.intended, machine.reason = State.GONE, ""
         machine.state, machine.ends_s = State.ENDING, self.now_s() + self.knobs.end_s
         self.tick()
 
@@ -98,12 +100,12 @@ class Fleet:
             machine.intended, machine.exit_status = State.RUNNING, None
             self._run(machine)
 
-    def preempt(self, machine_id: str, notice_s: float) -> None:
-        """Take it after a notice: its metadata tell, SIGTERM is sent, then it is gone."""
+    def preempt(self, machine_id: str, notice_s: float, *, has_signal: bool = True) -> None:
+        """Take it after a notice: its metadata tell, SIGTERM may be sent, then it is gone."""
         machine = self.machines[machine_id]
         machine.notice_s = machine.ends_s = self.now_s() + notice_s
         machine.reason = "preempted"
-        if notice_s > 0 and self._runner is not None:
+        if notice_s > 0 and has_signal and self._runner is not None:
             self._runner.terminate(machine_id)
         self.tick()
 
@@ -131,6 +133,8 @@ class Fleet:
             elif machine.state is State.BOOTING and not self.knobs.never_boots:
                 if now_s - machine.created_s >= self.knobs.boot_s:
                     self._run(machine)
+            elif self.is_vm:
+                self._look_at_power(machine)
             elif machine.state is State.RUNNING and self._runner is not None:
                 status = self._runner.exit_status(machine.id)
                 if status is not None:
@@ -155,6 +159,15 @@ class Fleet:
                     **self.adorn(machine),
                 },
             )
+
+    def _look_at_power(self, machine: Machine) -> None:
+        is_up = machine.state is State.RUNNING and self._runner is not None
+        if not is_up or self._runner is None or not self._runner.is_off(machine.id):
+            return
+        if machine.off_ends:
+            self._finish(machine, "powered off")
+        else:
+            self._halt(machine, State.STOPPED, "powered off")
 
     def _halt(
         self, machine: Machine, state: State, reason: str, *, keeps_billing: bool = False

@@ -12,6 +12,8 @@ from pathlib import Path
 PROGRAMS = {"python": "python", "python3": "python", "vaultlayer-agent": "vaultlayer-agent"}
 POWER = ("shutdown", "poweroff", "halt", "reboot")
 """A simulated VM that ends itself must not end the machine that it is simulated on."""
+OFF = "powered-off"
+"""A file on a machine's disk: what these programs leave instead."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ def make_image(root: Path, *, has_agent: bool = True) -> Image:
         path.chmod(0o755)
     for name in POWER:
         path = image.programs / name
-        path.write_text("#!/bin/sh\n")
+        path.write_text(f'#!/bin/sh\n: >"$HOME/{OFF}"\n')
         path.chmod(0o755)
     driver = resources.files("vaultlayer_actors.simulator").joinpath("fake_cuda.py").read_text()
     (image.modules / "sitecustomize.py").write_text(driver)

@@ -64,6 +64,8 @@ class Machine(msgspec.Struct, kw_only=True):
     notice_s: float | None = None
     """When it will be taken, as its metadata tell."""
     reason: str = ""
+    off_ends: bool = False
+    """Of a VM: powering itself off ends it and its billing; otherwise it is stopped, and billed."""
 
     @property
     def is_live(self) -> bool:

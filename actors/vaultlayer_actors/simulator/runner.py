@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from vaultlayer_actors.drivers.local import processes
-from vaultlayer_actors.simulator.image import Image
+from vaultlayer_actors.simulator.image import OFF, Image
 
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 KILL_S = 10.0
@@ -85,6 +85,10 @@ class Runner:
         """Give the exit status of what it ran; None while it runs, or when nothing did."""
         first = self._first.get(machine)
         return None if first is None else first.poll()
+
+    def is_off(self, machine: str) -> bool:
+        """Whether the machine has powered itself off."""
+        return (self.disk(machine) / OFF).exists()
 
     def terminate(self, machine: str) -> None:
         """Send SIGTERM to what it runs, as a container's stop does."""
