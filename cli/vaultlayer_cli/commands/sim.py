@@ -1,18 +1,20 @@
 """`vaultlayer sim`."""
 
 import signal
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import anyio
+import anyio.to_thread
 import typer
 
 from vaultlayer.errors import FlagError, PortTakenError
 from vaultlayer.settings import find_home
 from vaultlayer.simulated import SimulatedProvider
-from vaultlayer_cli import exit_codes, simulators
+from vaultlayer_cli import exit_codes, simulators, terminal
 from vaultlayer_cli.connect import run_async
 from vaultlayer_cli.options import AsJson
 from vaultlayer_cli.terminal import print_json, say
@@ -42,6 +44,9 @@ def sim(  # noqa: PLR0917  typer calls it by name
             metavar="N", min=0, max=65000, help="Of the first, others follow; 0: any that is free."
         ),
     ] = 0,
+    attended: Annotated[
+        bool, typer.Option("--attended", help="End also when standard input ends.")
+    ] = False,
     as_json: AsJson = False,
 ) -> int:
     """Simulate providers on this machine, until Ctrl-C.
@@ -53,15 +58,16 @@ def sim(  # noqa: PLR0917  typer calls it by name
     """
     if verb != "up":
         raise FlagError(f"sim has no verb {verb!r}", mend="vaultlayer sim up")
+    terminal.wants_json = as_json
     names = simulators.chosen(providers or [])
     with tempfile.TemporaryDirectory(prefix="vaultlayer-sim-") as scratch:
         root = (directory or Path(scratch)).absolute()
-        run_async(_up, names, root, configure=configure, port=port, as_json=as_json)
+        run_async(_up, names, root, configure=configure, port=port, attended=attended)
     return exit_codes.OK
 
 
 async def _up(
-    names: Sequence[str], root: Path, *, configure: bool, port: int, as_json: bool
+    names: Sequence[str], root: Path, *, configure: bool, port: int, attended: bool
 ) -> None:
     home = find_home()
     if configure:
@@ -69,7 +75,7 @@ async def _up(
     serve = simulators.server()
 
     def ready(served: list[SimulatedProvider]) -> None:
-        _show(served, as_json=as_json)
+        _show(served)
         if configure:
             group.start_soon(_configure, served)
 
@@ -82,6 +88,8 @@ async def _up(
     try:
         async with anyio.create_task_group() as group:
             group.start_soon(_end_on_signal, group.cancel_scope)
+            if attended:
+                group.start_soon(_end_alone, group.cancel_scope)
             await serve(names, root, ready, port=port)
     except* OSError as fault:
         error = fault.exceptions[0]
@@ -97,9 +105,15 @@ async def _end_on_signal(scope: anyio.CancelScope) -> None:
             return
 
 
-def _show(served: Sequence[SimulatedProvider], *, as_json: bool) -> None:
+async def _end_alone(scope: anyio.CancelScope) -> None:
+    """Who started us and died, however it died, must not leave machines behind."""
+    await anyio.to_thread.run_sync(sys.stdin.read, abandon_on_cancel=True)
+    scope.cancel()
+
+
+def _show(served: Sequence[SimulatedProvider]) -> None:
     for one in served:
-        if as_json:
+        if terminal.wants_json:
             print_json(one)
             continue
         typer.echo(f"# {one.provider}: {one.url}, direct it at {one.admin_url}/state")

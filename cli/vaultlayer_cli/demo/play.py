@@ -5,7 +5,9 @@ import random
 import shutil
 import sys
 import time
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import anyio
 import msgspec
@@ -29,6 +31,9 @@ from vaultlayer_cli.workdir import scan
 
 LOOK_S = 0.05
 
+Disturb = Callable[[Bus, JobId], Coroutine[Any, Any, None]]
+"""Does to a job what the demonstration is about, at moments of its choice."""
+
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be shown."""
@@ -38,6 +43,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     save_steps: int = 15
     kills: int = 2
     seed: int = 0
+    clouds: list[str] = []
+    """Providers, simulated, in the place of this machine."""
+    gpu: str = ""
+
+    @property
+    def base(self) -> Path:
+        """The directory, wherever we go."""
+        return self.directory.absolute()
 
     @property
     def arguments(self) -> list[str]:
@@ -53,66 +66,82 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 async def play(plan: Plan) -> Figures:
     """Run the demonstration and give its figures."""
-    base = plan.directory.absolute()
-    os.environ["VAULTLAYER_HOME"] = str(base / "home")
-    home = find_home()
-    await _clear(base, home)
-    write_config(home, config_text(None))
+    home = await clear(plan)
     began_at = time.time()
-    stage = Stage(plan.steps)
+    stage = Stage(plan.steps, "a training job survives two deaths of its machine")
     with stage:
         stage.line("starting the broker: nats-server, S3 server, five actors")
         await start_broker(home)
         try:
-            return await _both(plan, base, stage, began_at)
+            return await _play(plan, stage, began_at)
         finally:
-            await _end(home)
+            await end(home)
 
 
-async def _clear(base: Path, home: Home) -> None:
-    """An earlier demonstration may have been interrupted: end its broker, and forget it."""
-    await _end(home)
-    shutil.rmtree(base, ignore_errors=True)
+async def clear(plan: Plan) -> Home:
+    """Give a fresh home; an earlier demonstration may have been interrupted: end its broker first."""
+    os.environ["VAULTLAYER_HOME"] = str(plan.base / "home")
+    home = find_home()
+    await end(home)
+    shutil.rmtree(plan.base, ignore_errors=True)
+    write_config(home, config_text(None))
+    return home
 
 
-async def _end(home: Home) -> None:
+async def end(home: Home) -> None:
+    """Stop the broker of a home, when there is one."""
     found = broker_file(home)
     if found is not None:
         await stop_broker(found)
 
 
-async def _both(plan: Plan, base: Path, stage: Stage, began_at: float) -> Figures:
-    async def bare() -> None:
-        stage.uninterrupted = await run_uninterrupted(base / "uninterrupted", plan.arguments)
-        stage.line(f"the uninterrupted run has ended: {stage.uninterrupted[:16]}…", "green")
+async def _play(plan: Plan, stage: Stage, began_at: float) -> Figures:
+    wish = Wish(
+        command=[sys.executable, "train.py", *plan.arguments], name="demo", env=dict(PINNED)
+    )
 
-    resumed = ""
-    async with session() as opened, anyio.create_task_group() as group:
-        group.start_soon(bare)
-        resumed = await _survive(plan, base, stage, opened.bus)
+    async def disturb(bus: Bus, job: JobId) -> None:
+        await _kill_at(plan, stage, bus, job)
+
+    async with session() as opened:
+        await both(plan, stage, opened.bus, wish, disturb)
     assert stage.job is not None
     return figures(
         stage.job,
         stage.killed_at,
         stage.seen_step,
         bare=stage.uninterrupted,
-        resumed=resumed,
+        resumed=stage.resumed,
         began_at=began_at,
         now_s=time.time(),
     )
 
 
-async def _survive(plan: Plan, base: Path, stage: Stage, bus: Bus) -> str:
-    """Submit the script, kill its machine, follow it to its end; gives the digest of its weights."""
+async def both(plan: Plan, stage: Stage, bus: Bus, wish: Wish, disturb: Disturb) -> None:
+    """Run the script bare and as a job, side by side; the stage gets the digests of both.
+
+    Raises:
+        BrokerError: the job did not succeed.
+        CommandError: the bare run failed.
+    """
+
+    async def bare() -> None:
+        stage.uninterrupted = await run_uninterrupted(plan.base / "uninterrupted", plan.arguments)
+        stage.line(f"the uninterrupted run has ended: {stage.uninterrupted[:16]}…", "green")
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(bare)
+        stage.resumed = await _survive(plan.base, stage, bus, wish, disturb)
+
+
+async def _survive(base: Path, stage: Stage, bus: Bus, wish: Wish, disturb: Disturb) -> str:
+    """Submit the script, disturb it, follow it to its end; gives the digest of its weights."""
     work = scan(script_directory(base / "work"), max_b=1 << 20)
-    wish = Wish(
-        command=[sys.executable, "train.py", *plan.arguments], name="demo", env=dict(PINNED)
-    )
     prepared = await submit(bus, wish, work, os.environ)
     follower = Follower(bus, prepared.job, stage)
     stage.bind(follower.events)
     async with anyio.create_task_group() as group:
-        group.start_soon(_kill_at, plan, stage, bus, prepared.job)
+        group.start_soon(disturb, bus, prepared.job)
         await follower.replay()
         await follower.run()
         group.cancel_scope.cancel()
@@ -128,12 +157,17 @@ async def _survive(plan: Plan, base: Path, stage: Stage, bus: Bus) -> str:
     return digest(into / "out")
 
 
+async def wait_for_step(stage: Stage, step: int) -> None:
+    """Return when the script has passed a step on a machine that nothing has happened to."""
+    while stage.step < step or stage.attempt in stage.killed_at:  # noqa: ASYNC110  progress is a level
+        await anyio.sleep(LOOK_S)
+
+
 async def _kill_at(plan: Plan, stage: Stage, bus: Bus, job: JobId) -> None:
     """Kill the machine each time the script passes one of the planned steps, at a random moment in it."""
     dice = random.Random(plan.seed + 1)
     for step in plan.kill_steps():
-        while stage.step < step or stage.attempt in stage.killed_at:  # noqa: ASYNC110  progress is a level
-            await anyio.sleep(LOOK_S)
+        await wait_for_step(stage, step)
         await anyio.sleep(dice.uniform(0.0, 0.2))
         await _kill(stage, bus, job)
 

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections import deque
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -14,12 +15,23 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from vaultlayer.driver import Offer
 from vaultlayer.job import Job
 from vaultlayer.messages import Progress
+from vaultlayer_cli.demo.ledger import (
+    LEDGER_COLUMNS,
+    OFFER_COLUMNS,
+    CloudFigures,
+    ledger_cells,
+    offer_cells,
+    offer_rows,
+)
 from vaultlayer_cli.demo.story import AttemptRow, Figures, rows
 from vaultlayer_cli.events_text import QUIET, style_of
 from vaultlayer_cli.reading import EventReader, Happened, Printed
 from vaultlayer_cli.render import entry_text
+from vaultlayer_cli.table import print_table
+from vaultlayer_cli.units import usd_text
 
 LINES = 9
 REFRESH_HZ = 8
@@ -38,14 +50,16 @@ COLUMNS = (
 class Stage:
     """Follows one job for a demonstration; used as a context, and as a follower's view."""
 
-    def __init__(self, steps: int) -> None:
+    def __init__(self, steps: int, title: str) -> None:
         self.steps = steps
+        self.title = title
         self.step = 0
         self.attempt = 0
         self.loss: float | None = None
         self.killed_at: dict[int, float] = {}
         self.seen_step: dict[int, int] = {}
         self.uninterrupted = ""
+        self.resumed = ""
         self._reader = EventReader()
         self._seen: list[Happened] = []
         self._since = 0.0
@@ -126,7 +140,7 @@ class Stage:
         parts.append(Group(*self._lines))
         return Panel(
             Group(*parts),
-            title="VaultLayer: a training job survives two deaths of its machine",
+            title=f"VaultLayer: {self.title}",
             border_style="cyan",
         )
 
@@ -147,6 +161,20 @@ class Stage:
             "uninterrupted", done, Text(f"{time.monotonic() - self._began_s:.0f} s so far")
         )
         return grid
+
+
+def show_offers(offers: Sequence[Offer]) -> None:
+    """Show what was compared before anything was ordered, cheapest first."""
+    print_table(OFFER_COLUMNS, [offer_cells(row) for row in offer_rows(offers)])
+
+
+def show_ledger(found: CloudFigures) -> None:
+    """Show what each attempt has cost, and what the providers themselves have billed."""
+    print_table(LEDGER_COLUMNS, [ledger_cells(row) for row in found.ledger])
+    told = ", ".join(f"{name} {usd_text(usd)}" for name, usd in found.provider_usd.items())
+    left = f"{found.still_billed} machines are STILL BILLED" if found.still_billed else "none left"
+    sys.stdout.write(f"the providers' own books: {told}; machines: {left}\n")
+    sys.stdout.write("our meter runs on until a provider has said twice that a machine is gone\n")
 
 
 def show_figures(figures: Figures) -> None:
