@@ -310,7 +310,9 @@ class Course:
 
     async def _save_final(self) -> bool:
         try:
-            cut = await self._capture.final()
+            ended = self.ending
+            well = ended is not None and ended.exit_code == 0 and not self._is_stopped
+            cut = await self._capture.final(well=well)
             self._reports.found_tier(cut.tier, cut.detail)
             try:
                 return not cut.files or await self._committer.save(cut)

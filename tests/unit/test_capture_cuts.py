@@ -10,7 +10,7 @@ import pytest
 from captures import capture_of, content, end_of, names, take
 from framework_files import safetensors_bytes, torch_bytes, trainer_files, write, write_trainer
 from vaultlayer.checkpoint.manifest import FORMAT, FileEntry, Manifest, Piece
-from vaultlayer_agent.capture import HookEvent, stage
+from vaultlayer_agent.capture import HookEvent, plan, stage
 
 pytestmark = pytest.mark.anyio
 
@@ -35,6 +35,23 @@ async def test_the_last_cut_holds_everything_but_half_written_checkpoints(work: 
     }
     assert names(cut) == expected | {"log.csv", "results/a.json"}
     assert (cut.step, cut.framework, cut.final, cut.latest) == (20, "hf", True, "out/checkpoint-20")
+
+
+async def test_a_script_that_ended_well_left_nothing_half_written(work: Path) -> None:
+    """`optimizer.bin` without random states: half of what accelerate saves, or all that a script does."""
+    left = {"out/model.safetensors": safetensors_bytes(), "out/optimizer.bin": b"x"}
+    write(work, left | {"out/recall.txt": b"0.5", "odd.pt": torch_bytes()[:-30]})
+    assert names(await capture_of(work).final()) == set()
+    assert names(await capture_of(work).final(well=True)) == {*left, "out/recall.txt", "odd.pt"}
+
+
+async def test_a_large_file_of_the_last_moment_is_in_the_last_cut(work: Path) -> None:
+    write(work, {"log.txt": b"1"})
+    capture = capture_of(work)
+    capture.set_aside()
+    with (work / "embeddings.npy").open("wb") as file:
+        file.truncate(plan.SMALL_B + 1)
+    assert names(await capture.final()) == {"log.txt", "embeddings.npy"}
 
 
 async def test_directories_of_checkpoints_carry_their_times(work: Path) -> None:

@@ -30,7 +30,7 @@ from vaultlayer_agent.capture.cut import Cut
 from vaultlayer_agent.capture.events import BEGIN, BYE, END, FAILED, HookEvent
 from vaultlayer_agent.capture.eye import LEADING, Eye, Key, Told, View, rank_of
 from vaultlayer_agent.capture.group import Group
-from vaultlayer_agent.capture.plan import Item, copied_b, plan_files, plan_image
+from vaultlayer_agent.capture.plan import SMALL_B, Item, as_left, copied_b, plan_files, plan_image
 from vaultlayer_agent.capture.quiet import find_descendants
 from vaultlayer_agent.capture.scan import entry_of
 from vaultlayer_agent.capture.shelf import Shelf
@@ -48,7 +48,6 @@ OUTPUT_BESIDE_S = 600.0
 ENDED_MOST = 1000
 INLINE_SCAN_S = 0.05
 INLINE_FILES = 2000
-INLINE_COPY_B = 64_000_000
 
 
 class Capture:
@@ -114,8 +113,8 @@ class Capture:
         """Note that the script has ended: no save is under way any more, whatever a hook has begun."""
         self._told.busy.clear()
 
-    async def final(self) -> Cut:
-        """Give everything that is complete, after the script has ended.
+    async def final(self, *, well: bool = False) -> Cut:
+        """Give everything that is complete, after the script has ended; all there is when it ended `well`.
 
         Raises:
             DiskFullError: no space is left to put it aside.
@@ -124,6 +123,7 @@ class Capture:
         self._end_group(publish=False)
         self._drop_pending()
         view = self._judge(await anyio.to_thread.run_sync(self._eye.scan), at_rest=True)
+        view.sights[:] = map(as_left, view.sights) if well else list(view.sights)
         return await self._shelve(view, final=True)
 
     async def put_image_aside(self) -> Cut:
@@ -231,7 +231,7 @@ class Capture:
         ):
             return
         items = self._plan(view)
-        if len(items) > INLINE_FILES or copied_b(items) > INLINE_COPY_B:
+        if len(items) > INLINE_FILES or copied_b(items) > SMALL_B:
             return
         try:
             cut = self._put(view, items, final=False)

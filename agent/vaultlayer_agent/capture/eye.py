@@ -103,6 +103,8 @@ class Eye:
         view = View([], {}, {}, [], set())
         for root, tree in trees.items():
             moved = self._quiet[root].observe(tree, now_s)
+            if at_rest:
+                self._quiet[root].settle()
             view.sights.append(self._see(root, tree, told.world))
             self._settle(view, view.sights[-1], told, now_s, at_rest=at_rest)
             found = view.sights[-1]

@@ -38,6 +38,14 @@ class Sight(NamedTuple):
     singles: Mapping[str, Finding]
 
 
+def as_left(sight: Sight) -> Sight:
+    """Give a place as a script that ended well has left it: what looks like half a checkpoint is none."""
+    return sight._replace(
+        units={name: found for name, found in sight.units.items() if found.complete},
+        singles={name: found for name, found in sight.singles.items() if found.complete},
+    )
+
+
 def plan_files(
     sight: Sight,
     *,

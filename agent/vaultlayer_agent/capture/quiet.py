@@ -35,6 +35,10 @@ class Quiet:
         self._changed_s.update(dict.fromkeys(moved, now_s))
         return moved
 
+    def settle(self) -> None:
+        """Nobody writes any more: all that has moved stands still."""
+        self._changed_s.clear()
+
     def is_quiet(self, name: str, now_s: float) -> bool:
         """Whether the name, or all that lies below it, has stood still long enough."""
         below = f"{name}/"
