@@ -12,9 +12,13 @@ import pytest
 
 from clouds_end_to_end import bare_digest, cloud_home, until
 from simulators import running
+from vaultlayer_actors.drivers.cloudrift.simulator import CloudRiftSimulator
+from vaultlayer_actors.drivers.digitalocean.simulator import DigitalOceanSimulator
 from vaultlayer_actors.drivers.gcp.simulator import GcpSimulator
+from vaultlayer_actors.drivers.hyperstack.simulator import HyperstackSimulator
 from vaultlayer_actors.drivers.lambda_cloud.simulator import LambdaSimulator
 from vaultlayer_actors.drivers.runpod.simulator import RunpodSimulator
+from vaultlayer_actors.drivers.vultr.simulator import VultrSimulator
 from vaultlayer_actors.simulator.machine import State
 from vaultlayer_actors.simulator.server import Simulator
 
@@ -40,6 +44,11 @@ CLOUDS = [
     Cloud(name="lambda", simulator=LambdaSimulator, gpu="A10", verb="outbid"),
     Cloud(name="runpod", simulator=RunpodSimulator, gpu="RTX4090", verb="kill"),
     Cloud(name="gcp", simulator=GcpSimulator, gpu="A100_40", verb="preempt", notice_s=8.0),
+    # A VM whose host fails is off, and billed in full until it is destroyed.
+    Cloud(name="digitalocean", simulator=DigitalOceanSimulator, gpu="H100_80", verb="kill"),
+    Cloud(name="vultr", simulator=VultrSimulator, gpu="A100_80", verb="kill"),
+    Cloud(name="hyperstack", simulator=HyperstackSimulator, gpu="A100_80", verb="kill"),
+    Cloud(name="cloudrift", simulator=CloudRiftSimulator, gpu="RTX4090", verb="vanish"),
 ]
 
 
@@ -63,7 +72,9 @@ def test_a_job_goes_on_when_its_cloud_takes_the_machine(cloud: Cloud, tmp_path: 
         state = home.finish(job)
         assert (state["outcome"], state["exit_code"]) == ("succeeded", 0), home.logs(job)
         assert home.digest(job) == bare_digest(tmp_path / "bare", *TRAIN[2:6])
-        assert "continues at" in home.logs(job)
+        started = [event for event in home.events(job) if event["type"] == "started"]
+        assert started[-1]["attempt"] > 1
+        assert started[-1]["resumed_from"], home.logs(job)
         until(lambda: not director.billed)
         # An order whose offer has gone meanwhile takes a number and leaves no machine.
         assert len({one.name for one in director.machines()}) == 2

@@ -16,8 +16,7 @@ def environment_of(machine: Machine, knobs: Knobs) -> dict[str, str]:
     if knobs.gpu:
         return {VARIABLE: knobs.gpu}
     try:
-        packed = f"{bootstrap.PIECE_NAME}0" in machine.env
-        boot = bootstrap.boot_of(bootstrap.unpack(machine.env) if packed else machine.script)
+        boot = bootstrap.told(machine.env, machine.script)
     except (ValueError, IndexError):
         return {}
     if boot.gpu not in GPUS:

@@ -4,6 +4,7 @@ A call is *safe* when doing it twice does no harm: reads and deletes are, create
 answer is lost, or is a server's failure, raises AmbiguousCreateError: nobody knows what came of it.
 """
 
+import ssl
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -92,7 +93,7 @@ class Api:
             auth=auth,
             timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S),
             headers={"User-Agent": "vaultlayer"},
-            verify=verify,
+            verify=ssl.create_default_context(cafile=verify) if isinstance(verify, str) else verify,
             trust_env=False,
         )
 

@@ -3,6 +3,7 @@
 ```text
 user data of a VM       the script itself (`script`), run by cloud-init because it begins with `#!`
 #cloud-config           `cloud_config`, for providers that take nothing else
+one command             `one_line`, for providers that run a single shell command at the first boot
 containers              `first_stage` as the command, the script in pieces in the environment (`pieces`)
 ```
 
@@ -12,7 +13,9 @@ The pieces are base64 of gzip, 256 characters each at most, for providers that a
 import base64
 import gzip
 import json
+import re
 import textwrap
+from collections.abc import Mapping
 from importlib import resources
 
 import msgspec
@@ -22,6 +25,7 @@ from vaultlayer.driver import BootPayload, Order
 PIECE_B = 250
 """Vast.ai allows 256 characters in one environment value."""
 PIECE_NAME = "VL_B"
+_LINE = re.compile(r"echo ([A-Za-z0-9+/=]+) \| base64 -d \| gzip -d")
 
 
 def script_of(order: Order, *, is_vm: bool, wheels_url: str = "") -> str:
@@ -67,6 +71,15 @@ def first_stage() -> str:
     )
 
 
+def one_line(script: str) -> str:
+    """Give a script as one line of sh that also stands unquoted in YAML."""
+    packed = base64.b64encode(gzip.compress(script.encode(), 9, mtime=0)).decode()
+    return (
+        "umask 077 && f=$(mktemp /tmp/.vl-XXXXXX) && "
+        f"echo {packed} | base64 -d | gzip -d >$f && sh $f"
+    )
+
+
 def unpack(env: dict[str, str]) -> str:
     """Put the pieces in an environment together again."""
     parts: list[str] = []
@@ -84,6 +97,19 @@ def cloud_config(script: str) -> str:
     }
     config = {"write_files": [entry], "runcmd": [["sh", "/root/vaultlayer-boot.sh"]]}
     return f"#cloud-config\n{json.dumps(config)}\n"
+
+
+def told(env: Mapping[str, str], script: str) -> BootPayload:
+    """Read what a machine was told, in whichever wrapping; for simulators.
+
+    Raises:
+        ValueError, IndexError: the boot script is not ours.
+    """
+    if f"{PIECE_NAME}0" in env:
+        return boot_of(unpack(dict(env)))
+    if found := _LINE.search(script):
+        script = gzip.decompress(base64.b64decode(found[1])).decode()
+    return boot_of(script)
 
 
 def boot_of(script: str) -> BootPayload:

@@ -155,5 +155,5 @@ def plan_of(offer: Offer) -> str:
 
 
 def is_container(image: str) -> bool:
-    """Whether an image names a container (`repo/name:tag`), which is no machine's image."""
-    return "/" in image or ":" in image
+    """Whether an image names a container (`repo/name:tag`), which is no machine's image; a URL does not."""
+    return "://" not in image and ("/" in image or ":" in image)

@@ -38,6 +38,7 @@ class Case:
         secrets: of the vault; the simulator's key is filled in for `{key}`.
         many: how many machines need several pages, where the provider has pages.
         can_429_create: whether creates are limited in a way that may be waited for.
+        has_names: whether the provider's listing tells a name or a tag of a machine.
         endpoint: turns the simulator's URL into the option's value.
     """
 
@@ -48,6 +49,7 @@ class Case:
     secrets: Mapping[str, str] = field(default_factory=lambda: {"api_key": "{key}"})
     many: int = 60
     can_429_create: bool = True
+    has_names: bool = True
     endpoint: Callable[[str], str] = str
     refused_creates: tuple[str, ...] = ("no_capacity", "offer_gone")
     lost_creates: tuple[str, ...] = ("drop_after", "500_after", "garbage_after")
@@ -119,9 +121,7 @@ class Rig:
 
 def payload_of(machine: Machine) -> BootPayload:
     """Read what a machine was told, as it would read it itself."""
-    packed = f"{bootstrap.PIECE_NAME}0" in machine.env
-    script = bootstrap.unpack(machine.env) if packed else machine.script
-    return bootstrap.boot_of(script)
+    return bootstrap.told(machine.env, machine.script)
 
 
 def is_told(machine: Machine, order: Order) -> bool:

@@ -24,6 +24,11 @@ from vaultlayer_actors.drivers.conformance.case import WRONG, Case, Rig, is_told
 STRANGER = "somebody-elses"
 
 
+def _needs_names(rig: Rig) -> None:
+    if not rig.case.has_names:
+        pytest.skip("the provider's listing tells no names")
+
+
 class DriverConformance:
     """What every driver keeps."""
 
@@ -186,6 +191,7 @@ class DriverConformance:
 
     async def test_a_duplicate_of_a_name_is_ended(self, rig: Rig) -> None:
         """Two machines of one name: one is kept, the other one ended."""
+        _needs_names(rig)
         order = await rig.order()
         made = await rig.driver.create(order)
         twin = rig.sim.fleet.machines[made.instance]
@@ -284,12 +290,14 @@ class DriverConformance:
         for call in (rig.driver.list, lambda: rig.driver.get(made.instance)):
             with pytest.raises(DriverError):
                 await call()
+        rig.clock.advance(60.0)
         assert (await rig.driver.offers(rig.case.need)).refusal
 
     # A shared account -------------------------------------------------------------------------------
 
     async def test_strangers_are_neither_listed_nor_touched(self, rig: Rig) -> None:
         """Only names of our own form are ours."""
+        _needs_names(rig)
         made = await rig.made()
         spec = dict(rig.sim.fleet.machines[made.instance].spec)
         stranger = rig.sim.fleet.make(STRANGER, 1.0, spec=spec)
@@ -300,6 +308,7 @@ class DriverConformance:
 
     async def test_every_page_is_read(self, rig: Rig) -> None:
         """A machine on the last page is a machine."""
+        _needs_names(rig)
         made = await rig.made()
         spec = dict(rig.sim.fleet.machines[made.instance].spec)
         names = {f"vl-jabcdefgh2-a{number}" for number in range(100, 100 + rig.case.many)}
