@@ -7,9 +7,10 @@ STAMP := $(VENV)/.installed
 TRAIN := $(VENV)/.trainable
 HF4 := $(VENV)/transformers4
 MATRIX := $(VENV)/.matrixed
+WITNESS := $(VENV)/witness
 NATIVE := $(addprefix tests/integration/test_,contract.py hook_hf_variants.py hook_native.py)
 
-.PHONY: help demo test lint types imports unit integration test-train test-native test-chaos test-matrix bench docs clean
+.PHONY: help demo test lint types imports unit integration test-train test-native test-chaos test-matrix test-witness bench docs clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -38,6 +39,13 @@ $(HF4): $(TRAIN) requirements/transformers4.txt
 # Frameworks that only the matrix runs; --no-deps keeps torch and all that is there as it is.
 $(MATRIX): $(TRAIN) requirements/matrix.txt
 	$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements/matrix.txt
+	@touch $@
+
+# Vendors' own clients stand apart, so that nothing of theirs disturbs ours.
+$(WITNESS): $(STAMP) requirements/witness.txt
+	@rm -rf $@
+	$(PYTHON) -m venv $@
+	$@/bin/python -m pip install --quiet --require-hashes -r requirements/witness.txt
 	@touch $@
 
 ## make demo         an ordinary training script survives two deaths of its machine
@@ -78,6 +86,10 @@ test-chaos: $(TRAIN)
 ## make test-matrix  training scripts as people write them, killed twice each; MATRIX=all for every one
 test-matrix: $(MATRIX)
 	$(BIN)/python -m pytest -q tests/matrix
+
+## make test-witness  clouds' own clients against our simulators
+test-witness: $(WITNESS)
+	VAULTLAYER_TEST_WITNESS=$(abspath $(WITNESS))/bin/python $(BIN)/python -m pytest -q -m witness tests/witness
 
 ## make bench        the short benchmarks, each a table with its machine and ratios
 bench: $(TRAIN)
