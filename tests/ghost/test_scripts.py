@@ -40,6 +40,17 @@ def test_a_script_without_a_seed_goes_on_as_the_dead_run_did(tmp_path: Path) -> 
     assert verified["equal"] == verified["of"]
 
 
+def test_dates_and_unseeded_streams_come_again(tmp_path: Path) -> None:
+    ghost = Ghost(tmp_path, SCRIPTS / "by_chance.py")
+    assert ghost.attempt(die_at=45).status == -9
+    assert ghost.attempt(replay=True, die_at=85).told("live")
+    last = ghost.attempt(replay=True)
+    assert last.status == 0, last.output
+    assert last.meta("verified")["equal"] == last.meta("verified")["of"]
+    [log] = [content for name, content in ghost.files().items() if name.startswith("runs/")]
+    assert [line.split()[0] for line in log.splitlines()] == [b"%d" % n for n in range(100)]
+
+
 def test_a_changed_script_is_refused(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_bytes((SCRIPTS / "classifier.py").read_bytes())

@@ -43,12 +43,22 @@ def end_replay(reason):
     os._exit(DIVERGED_STATUS)
 
 
-def _begin_random(_module):
+def _begin_random(module):
     _ghost("seeds", "begin_python")
+    _ghost("clock", "patch_random", module)
 
 
-def _begin_numpy(_module):
+def _begin_numpy(module):
     _ghost("seeds", "begin_numpy")
+    _ghost("clock", "patch_numpy", module)
+
+
+def _patch_time(module):
+    _ghost("clock", "patch_time", module)
+
+
+def _patch_datetime(module):
+    _ghost("clock", "patch_datetime", module)
 
 
 def _patch_uuid(module):
@@ -102,6 +112,8 @@ def _seen(module):
 
 
 PATCHES = {
+    "time": _patch_time,
+    "datetime": _patch_datetime,
     "random": _begin_random,
     "numpy.random": _begin_numpy,
     "uuid": _patch_uuid,

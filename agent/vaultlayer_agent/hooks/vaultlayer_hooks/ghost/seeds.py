@@ -7,7 +7,7 @@ kept at their import, which may come long before that of torch, and a replay beg
 import os
 
 from vaultlayer_hooks.ghost import log, rng
-from vaultlayer_hooks.ghost.state import OFF, process_name, run
+from vaultlayer_hooks.ghost.state import OFF, known_name, run
 
 _began = {}
 _recorded = {}
@@ -25,7 +25,7 @@ def begin_numpy():
 
 def _begin(name, get, put):
     top = os.environ.get("VAULTLAYER_GHOST_DIR")
-    me = process_name() if top else None
+    me = known_name() if top else None
     if me is None:
         return
     if os.environ.get("VAULTLAYER_GHOST_MODE") == "replay":

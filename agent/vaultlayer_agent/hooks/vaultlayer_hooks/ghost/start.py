@@ -10,6 +10,7 @@ from vaultlayer_hooks import channel
 from vaultlayer_hooks.ghost import (
     calls,
     clock,
+    early,
     escapes,
     loaders,
     log,
@@ -109,13 +110,13 @@ def start(torch):
     loaders.patch(torch)
     ranks.patch(torch)
     memory.patch(torch)
-    clock.patch()
+    clock.patch_torch(torch)
     if os.environ.get("VAULTLAYER_GHOST_MODE") == "replay":
         _start_replay(session)
     else:
         run.writer = log.Writer(directory, 0, 0)
         run.mode = RECORD
-        log.note("start", (seeds.began(), rng.torch_state()))
+        log.note("start", (seeds.began(), rng.torch_state(), early.kept()))
         channel.tell("ghost", framework="ghost", detail="recording")
     atexit.register(session.end)
     os.register_at_fork(after_in_child=_fall_silent)
@@ -130,7 +131,7 @@ def _start_replay(session):
         _load(session)
     except Refused as reason:
         session.diverge("refused: %s" % reason)
-    _, torch_state = log.take("start")
+    _, torch_state, _ = log.take("start")
     rng.set_torch_state(torch_state)
     step = session.reader.index["step"]
     channel.tell("replay", framework="ghost", step=step, detail="to step %d" % step)

@@ -85,13 +85,17 @@ def is_user_module(name):
     return isinstance(path, str) and path.endswith(".py") and is_user_file(path)
 
 
-def process_name():
+def known_name():
     """Give the name of this process's subdirectory; None for a child, which stays silent."""
     rank = os.environ.get("RANK")
     me = "rank%s" % rank if rank is not None else "main"
     owner = os.environ.get("VAULTLAYER_GHOST_OWNER", "")
-    mine = "%s:%d" % (me, os.getpid())
-    if owner.startswith(me + ":") and owner != mine:
-        return None
-    os.environ["VAULTLAYER_GHOST_OWNER"] = mine
+    return None if owner.startswith(me + ":") and owner != "%s:%d" % (me, os.getpid()) else me
+
+
+def process_name():
+    """Give what `known_name` gives, and let the children of this process stay silent."""
+    me = known_name()
+    if me is not None:
+        os.environ["VAULTLAYER_GHOST_OWNER"] = "%s:%d" % (me, os.getpid())
     return me
