@@ -4,13 +4,14 @@ import os
 import random
 import time
 import uuid
-from datetime import date, datetime, timezone
+from datetime import UTC, date, datetime
 from time import time as now
 
 import numpy as np
 
 began = now()
-run = os.path.join("runs", datetime.now().strftime("%d-%H%M%S-%f") + uuid.uuid4().hex[:4])
+named = datetime.now()  # noqa: DTZ005
+run = os.path.join("runs", named.strftime("%d-%H%M%S-%f") + uuid.uuid4().hex[:4])
 mine, fresh = random.Random(), np.random.default_rng()
 
 import torch  # noqa: E402
@@ -30,9 +31,8 @@ with open(os.path.join(run, "log.txt"), "w") as log:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        stamps.append(
-            (time.strftime("%H:%M:%S"), time.localtime()[5], time.ctime(), str(date.today()))
-        )
-        stamps.append(datetime.now(timezone.utc).isoformat())
-        log.write("%d %r %r %s\n" % (step, loss.item(), noise, stamps[-1]))
+        today = date.today()  # noqa: DTZ011
+        stamps.append((time.strftime("%H:%M:%S"), time.localtime()[5], time.ctime(), today.day))
+        stamps.append(datetime.now(UTC).isoformat())
+        log.write(f"{step} {loss.item()!r} {noise!r} {stamps[-1]}\n")
 print("FINAL", len(stamps), now() > began)

@@ -3,7 +3,7 @@
 import functools
 from _thread import get_ident
 
-from vaultlayer_hooks.ghost import boundary, log, specs
+from vaultlayer_hooks.ghost import attributes, boundary, log, specs
 from vaultlayer_hooks.ghost.rng import set_small_state, small_state, streams
 from vaultlayer_hooks.ghost.state import OFF, REPLAY, run
 
@@ -41,7 +41,17 @@ def _module_call(torch, original):
         boundary.track_module(self)
         _note_leaves(args)
         _note_leaves(kwargs.values())
-        return through("call", original, (self, *args), kwargs)
+        if run.mode == REPLAY:
+            result = through("call", original, (self, *args), kwargs)
+            if log.peek() == "attrs":
+                attributes.put(self, log.take("attrs"))
+            return result
+        seen = attributes.before(self)
+        result = through("call", original, (self, *args), kwargs)
+        changed = attributes.changes(self, seen)
+        if changed is not None:
+            log.note("attrs", changed)
+        return result
 
     return __call__
 

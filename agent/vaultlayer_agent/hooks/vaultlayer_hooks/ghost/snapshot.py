@@ -259,14 +259,15 @@ def copy_out(storage):
 
 
 def relied_gradients():
-    """Give the ids of gradients that need not be saved, since they are always cleared first."""
-    relied = {}
+    """Give the ids of gradients that need not, or cannot, be saved, since they are always cleared first."""
+    relied, sparse = {}, {}
     for index, optimizer in boundary.optimizers():
         if not boundary.keeps_gradients(index):
             for p in boundary.parameters_of(optimizer):
                 if p.grad is not None:
-                    relied[id(p.grad)] = p.grad.numel() * p.grad.element_size()
-    return relied if sum(relied.values()) > GRADS_SAVED_B else {}
+                    known = relied if p.grad.layout is run.torch.strided else sparse
+                    known[id(p.grad)] = p.grad.numel() * p.grad.element_size()
+    return {**relied, **sparse} if sum(relied.values()) > GRADS_SAVED_B else sparse
 
 
 def write_in_background(shot, directory):

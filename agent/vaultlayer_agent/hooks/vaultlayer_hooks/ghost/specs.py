@@ -239,7 +239,8 @@ def _base(described):
     torch = run.torch
     _, shape, dtype, device, requires_grad, stride = described
     dtype = getattr(torch, dtype)
-    with torch.enable_grad():
+    # What is made in inference mode has no history and no version.
+    with torch.inference_mode(False), torch.enable_grad():
         if stride is None:
             base = torch.zeros(shape, dtype=dtype, device=device)
         else:
