@@ -5,7 +5,7 @@ A driver is found by the entry point group `vaultlayer.drivers`; the entry names
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -174,6 +174,21 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.state in {"booting", "running", "unknown"}
 
 
+class Account(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a provider tells of the account behind the key; what it does not tell is None."""
+
+    balance_usd: float | None = None
+    """What is left to spend; below zero it is owed."""
+    can_create: bool | None = None
+    """Whether the key may make machines, where the provider says so without making one."""
+    refusal: str = ""
+    """Its words where it may not."""
+    skew_s: float | None = None
+    """By how much the provider's clock is ahead of ours."""
+    strange_gpus: list[str] = []
+    """What it calls GPUs that the driver does not know."""
+
+
 class Clock(Protocol):
     """Time for a driver: the machine's own, or one that a simulation moves on."""
 
@@ -241,6 +256,15 @@ class Driver(Protocol):
 
     async def close(self) -> None:
         """Give back what the driver holds open; machines live on."""
+        ...
+
+
+@runtime_checkable
+class TellsAccount(Protocol):
+    """What a driver has beside, when its provider tells of the account; nobody must have it."""
+
+    async def account(self) -> Account:
+        """Tell what can be known without making or changing anything; may raise DriverError."""
         ...
 
 

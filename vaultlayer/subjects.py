@@ -63,6 +63,8 @@ PROVIDER_KEYS = "vl.q.provider_keys"
 LIST_JOBS = "vl.q.jobs"
 OFFERS = "vl.q.offers"
 AUDIT = "vl.q.audit"
+CHECK = "vl.q.check"
+ACCOUNTS = "vl.q.accounts"
 STATUS = "vl.q.status"
 
 
@@ -150,7 +152,7 @@ def controls(job: JobId, attempt: Attempt) -> str:
 
 
 def pool(provider: str, verb: str) -> str:
-    """A request to the pool of one provider: `offers probe terminate absent audit rekeyed`."""
+    """A request to the pool of one provider: `offers probe terminate absent audit account check rekeyed`."""
     return f"vl.pool.{provider}.{verb}"
 
 

@@ -9,19 +9,20 @@ import msgspec
 from vaultlayer import subjects
 from vaultlayer.driver import Manifest, Need, OfferList
 from vaultlayer.errors import VaultLayerError
-from vaultlayer.messages import OffersReply, OffersRequest
+from vaultlayer.messages import AccountReplies, AccountsRequest, OffersReply, OffersRequest
 from vaultlayer.settings import Home, load_settings
 from vaultlayer_cli.connect import session
 from vaultlayer_cli.provider_keys import held_fields
 from vaultlayer_cli.providers import installed_drivers, load_driver
 from vaultlayer_cli.sweep.records import Record, path_of, read, verdict
 from vaultlayer_cli.table import Column
-from vaultlayer_cli.units import ago_text
+from vaultlayer_cli.units import ago_text, usd_text
 
 COLUMNS = (
     Column("PROVIDER"),
     Column("ALLOWED"),
     Column("KEY"),
+    Column("BALANCE", is_number=True),
     Column("KINDS"),
     Column("NOTICE", is_number=True, is_optional=True),
     Column("OFFERS", is_number=True),
@@ -40,6 +41,8 @@ class ProviderRow(msgspec.Struct, frozen=True, kw_only=True):
     allowed: bool
     key: str
     """`held`, `missing`, `unknown` (nobody can tell just now), or `none needed`."""
+    balance_usd: float | None
+    """None: its API does not tell, or it was not asked."""
     spot: bool
     notice_s: float
     billing_step_s: float
@@ -57,6 +60,10 @@ async def gather(home: Home) -> list[ProviderRow]:
     settings = load_settings(home.config_file)
     lists: dict[str, OfferList] | None = None
     fields: dict[str, list[str]] | None = None
+    balances: dict[str, float | None] = {}
+
+    async def ask_accounts() -> None:
+        balances.update(await _balances(home))
 
     async def ask_pools() -> None:
         nonlocal lists
@@ -69,9 +76,22 @@ async def gather(home: Home) -> list[ProviderRow]:
     async with anyio.create_task_group() as group:
         group.start_soon(ask_pools)
         group.start_soon(ask_vault)
+        group.start_soon(ask_accounts)
     names = sorted({*installed_drivers(), *settings.providers})
     records = read(path_of(home))
-    return [_row(name, name in settings.allowed, lists, fields, records) for name in names]
+    rows = [_row(name, name in settings.allowed, lists, fields, records) for name in names]
+    return [msgspec.structs.replace(r, balance_usd=balances.get(r.provider)) for r in rows]
+
+
+async def _balances(home: Home) -> dict[str, float | None]:
+    try:
+        async with session(home) as opened:
+            reply = await opened.bus.request(
+                subjects.ACCOUNTS, AccountsRequest(), AccountReplies, timeout_s=ANSWER_S
+            )
+    except VaultLayerError:
+        return {}
+    return {one.provider: one.account.balance_usd for one in reply.replies}
 
 
 async def _offers(home: Home) -> dict[str, OfferList] | None:
@@ -112,6 +132,7 @@ def _row(
         title=manifest.title,
         allowed=allowed,
         key=_key(manifest, fields),
+        balance_usd=None,
         spot=manifest.can_spot,
         notice_s=manifest.notice_s,
         billing_step_s=manifest.billing_step_s,
@@ -137,6 +158,7 @@ def cells(row: ProviderRow) -> list[str]:
         row.provider,
         "yes" if row.allowed else "no",
         row.key,
+        "" if row.balance_usd is None else usd_text(row.balance_usd),
         "on demand, spot" if row.spot else "on demand",
         f"{row.notice_s:g}s" if row.notice_s else "",
         "" if row.offers is None else str(row.offers),
@@ -152,4 +174,15 @@ def styles(row: ProviderRow) -> Sequence[str]:
     allowed = "green" if row.allowed else "dim"
     validated = {"live": "green", "failed": "red"}.get(row.validated, "dim")
     key = "red" if bad else ""
-    return ["bold" if row.allowed else "", allowed, key, "dim", "dim", "", validated, "dim", "dim"]
+    return [
+        "bold" if row.allowed else "",
+        allowed,
+        key,
+        "",
+        "dim",
+        "dim",
+        "",
+        validated,
+        "dim",
+        "dim",
+    ]

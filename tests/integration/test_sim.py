@@ -114,6 +114,28 @@ def test_configure_writes_it_down_and_hands_the_key_over(tmp_path: Path) -> None
     assert table["endpoint"] != one["url"], "the next simulator takes the place of the last"
 
 
+def test_a_simulated_provider_passes_the_check_of_a_real_one(tmp_path: Path) -> None:
+    assert call(tmp_path, "init", "--yes").returncode == 0
+    with serving(tmp_path, "vast", "--configure"):
+        until(lambda: '"held"' in call(tmp_path, "providers", "list", "vast", "--json").stdout)
+        try:
+            assert call(tmp_path, "up").returncode == 0
+            done = call(tmp_path, "providers", "check", "vast", "--json")
+            assert done.returncode == 0, done.stderr
+            found = {row["name"]: row for row in map(json.loads, done.stdout.splitlines())}
+            assert found["key"]["verdict"] == "ok"
+            assert "RTX4090" in found["offers"]["found"]
+            (row,) = map(
+                json.loads,
+                call(tmp_path, "providers", "list", "vast", "--json").stdout.splitlines(),
+            )
+            assert row["balance_usd"] == 100.0
+            refused = call(tmp_path, "providers", "check", "local")
+            assert refused.returncode == 0, refused.stderr
+        finally:
+            call(tmp_path, "down", "--force")
+
+
 def test_a_provider_that_is_set_up_for_real_is_left_alone(tmp_path: Path) -> None:
     assert call(tmp_path, "init", "--yes").returncode == 0
     key = tmp_path / "key"

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from vaultlayer.driver import Need, OfferList
+from vaultlayer.driver import Account, Need, OfferList
 from vaultlayer.events import JobSpec
 from vaultlayer.messages.base import Message
 
@@ -265,6 +265,49 @@ class AuditReplies(Message, frozen=True, kw_only=True):
     """One reply a provider, also of one that cannot be asked now."""
 
     replies: list[AuditReply] = []
+
+
+class AccountReply(Message, frozen=True, kw_only=True):
+    """Reply of `vl.pool.<provider>.account` and, by provider, part of that of `vl.q.accounts`."""
+
+    provider: str
+    account: Account = Account()
+    fault: str = ""
+    """Why this provider cannot be asked now."""
+
+
+class AccountsRequest(Message, frozen=True, kw_only=True):
+    """`vl.q.accounts`: what these providers tell of our account; none named: all that are allowed."""
+
+    providers: list[str] = []
+
+
+class AccountReplies(Message, frozen=True, kw_only=True):
+    """One reply a provider, also of one that cannot be asked now."""
+
+    replies: list[AccountReply] = []
+
+
+class CheckRow(Message, frozen=True, kw_only=True):
+    """One thing that was looked at: `ok`, `warn` or `fail`, what was found, how to mend it."""
+
+    name: str
+    verdict: str
+    found: str
+    mend: str = ""
+
+
+class CheckRequest(Message, frozen=True, kw_only=True):
+    """`vl.q.check`: whether a provider can be used, asked of itself; nothing is made there."""
+
+    provider: str
+
+
+class CheckReply(Message, frozen=True, kw_only=True):
+    """Reply of `vl.q.check` and of `vl.pool.<provider>.check`."""
+
+    provider: str
+    rows: list[CheckRow] = []
 
 
 class ActorRow(Message, frozen=True, kw_only=True):

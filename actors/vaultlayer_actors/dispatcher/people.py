@@ -36,6 +36,10 @@ PAGE_B_MAX = 512 * 1024
 AUDIT_S = 30.0
 """A provider lists all its machines, page by page, in less."""
 
+ACCOUNT_S = 5.0
+CHECK_S = 90.0
+"""A check asks several things of a provider whose calls must be seconds apart."""
+
 VERBS = ("kill", "freeze", "preempt")
 
 
@@ -93,6 +97,8 @@ class PeopleDesk:
             subjects.LIST_JOBS: self._list,
             subjects.OFFERS: self._list_offers,
             subjects.AUDIT: self._audit,
+            subjects.ACCOUNTS: self._accounts,
+            subjects.CHECK: self._check,
             subjects.STATUS: self._status,
             "vl.cmd.cancel.*.*": self._cancel,
             "vl.cmd.drill.*.*": self._drill,
@@ -258,6 +264,36 @@ class PeopleDesk:
             for provider in wanted:
                 group.start_soon(one, provider)
         return ms.AuditReplies(replies=[replies[name] for name in wanted])
+
+    async def _accounts(self, _subject: str, payload: bytes) -> ms.AccountReplies:
+        request = msgspec.json.decode(payload, type=ms.AccountsRequest)
+        allowed = self._context.settings.allowed
+        wanted = [name for name in allowed if not request.providers or name in request.providers]
+        replies: dict[str, ms.AccountReply] = {}
+
+        async def one(name: str) -> None:
+            try:
+                replies[name] = await self._context.bus.request(
+                    subjects.pool(name, "account"), ms.Done(), ms.AccountReply, timeout_s=ACCOUNT_S
+                )
+            except VaultLayerError as error:
+                replies[name] = ms.AccountReply(provider=name, fault=error.what)
+
+        async with anyio.create_task_group() as group:
+            for name in wanted:
+                group.start_soon(one, name)
+        return ms.AccountReplies(replies=[replies[name] for name in wanted])
+
+    async def _check(self, _subject: str, payload: bytes) -> ms.CheckReply:
+        provider = msgspec.json.decode(payload, type=ms.CheckRequest).provider
+        if provider not in self._context.settings.allowed:
+            raise PlacementError(
+                f"provider {provider!r} is not allowed here",
+                mend=f"vaultlayer providers allow {provider}, then vaultlayer down and up",
+            )
+        return await self._context.bus.request(
+            subjects.pool(provider, "check"), ms.Done(), ms.CheckReply, timeout_s=CHECK_S
+        )
 
     async def _status(self, _subject: str, _payload: bytes) -> ms.StatusReply:
         return ms.StatusReply(

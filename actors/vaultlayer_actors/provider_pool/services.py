@@ -11,7 +11,9 @@ from vaultlayer.driver import Driver, Need, OfferList
 from vaultlayer.ids import Attempt, JobId, instance_name
 from vaultlayer.messages import (
     AbsentReply,
+    AccountReply,
     AuditReply,
+    CheckReply,
     Done,
     ProbeReply,
     ProbeRequest,
@@ -21,6 +23,7 @@ from vaultlayer_actors.context import ActorContext
 from vaultlayer_actors.provider_pool import core
 from vaultlayer_actors.provider_pool.audit import audit
 from vaultlayer_actors.provider_pool.catalogue import Catalogue
+from vaultlayer_actors.provider_pool.examine import account_of, examine
 
 
 class Services:
@@ -37,6 +40,8 @@ class Services:
         handlers = {
             "offers": self._offers,
             "audit": self._audit,
+            "account": self._account,
+            "check": self._check,
             "probe": self._probe,
             "terminate": self._terminate,
             "absent": self._absent,
@@ -65,6 +70,13 @@ class Services:
     async def _audit(self, _subject: str, _payload: bytes) -> AuditReply:
         """List every machine with our tag, and what the log knows of it."""
         return await audit(self._driver, self._context.ledger)
+
+    async def _account(self, _subject: str, _payload: bytes) -> AccountReply:
+        return AccountReply(provider=self._provider, account=await account_of(self._driver))
+
+    async def _check(self, _subject: str, _payload: bytes) -> CheckReply:
+        """Ask the provider all that can be asked without making a machine."""
+        return CheckReply(provider=self._provider, rows=await examine(self._driver))
 
     async def _probe(self, _subject: str, payload: bytes) -> ProbeReply:
         request = msgspec.json.decode(payload, type=ProbeRequest)

@@ -13,12 +13,13 @@ from vaultlayer_cli.config_edit import set_allow
 from vaultlayer_cli.connect import run_async
 from vaultlayer_cli.options import AsJson
 from vaultlayer_cli.provider_audit import audit
+from vaultlayer_cli.provider_check import check
 from vaultlayer_cli.provider_rows import COLUMNS, ProviderRow, cells, gather, styles
 from vaultlayer_cli.providers import known_driver
 from vaultlayer_cli.table import print_table
 from vaultlayer_cli.terminal import print_json, say
 
-VERBS = ("list", "allow", "ban", "key", "forget", "audit")
+VERBS = ("list", "allow", "ban", "key", "forget", "audit", "check")
 
 
 def providers(
@@ -37,7 +38,10 @@ def providers(
     allow and ban change one line of the configuration; the broker takes it up when it starts again. key
     asks for the API key, or reads it from a file or a pipe, and hands it to the vault, which keeps it sealed;
     a running broker uses it at once. forget takes it away again. audit lists every machine that carries our
-    tag, what the log knows of it and what it costs; those that nobody wants are ended by the sweeper.
+    tag, what the log knows of it and what it costs; those that nobody wants are ended by the sweeper. check
+    asks a provider all that can be asked without making a machine: whether the key is accepted and may make
+    machines, what is left to spend, whether the clocks agree, what it offers; the exit status is 1 when
+    something failed.
     """
     home = find_home()
     if verb not in VERBS:
@@ -52,6 +56,8 @@ def providers(
             f"providers {verb}: which provider?", mend=f"vaultlayer providers {verb} vast"
         )
     kind = known_driver(name)
+    if verb == "check":
+        return run_async(check, name, as_json=as_json)
     if verb in {"allow", "ban"}:
         _allow(home, name, verb == "allow", needs_keys=kind.manifest.needs_keys, as_json=as_json)
     elif verb == "key":

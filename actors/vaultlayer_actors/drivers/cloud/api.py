@@ -5,7 +5,9 @@ answer is lost, or is a server's failure, raises AmbiguousCreateError: nobody kn
 """
 
 import ssl
+import time
 from collections.abc import Callable, Collection, Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
@@ -29,6 +31,22 @@ NEVER_SENT = (
     httpx.UnsupportedProtocol,
 )
 """Failures after which the provider cannot have seen the call."""
+
+
+def skew_of(date: str, now: float) -> float | None:
+    """Give by how many seconds a `Date` header is ahead of our clock; it has whole seconds only.
+
+    Args:
+        date: as HTTP spells it; empty or unreadable gives None.
+        now: Unix seconds here.
+    """
+    try:
+        told = parsedate_to_datetime(date).timestamp()
+    except (TypeError, ValueError):
+        return None
+    off_s = told - now
+    return 0.0 if -1.5 < off_s < 0.5 else round(off_s, 1)
+
 
 Classify = Callable[[Reply], DriverError | None]
 """What a failed answer means at this provider; None: as its HTTP status says."""
@@ -88,6 +106,8 @@ class Api:
         self._clock = clock
         self._classify = classify
         self._secrets = tuple(secrets)
+        self.skew_s: float | None = None
+        """By how much the provider's clock was ahead of ours at its last answer; None: it has not told."""
         self._client = httpx.AsyncClient(
             base_url=endpoint.rstrip("/"),
             auth=auth,
@@ -160,6 +180,7 @@ class Api:
         self, method: str, path: str, *, call: str, is_safe: bool, request: Mapping[str, Any]
     ) -> Reply:
         answer = await self._client.request(method, path, **request)
+        self.skew_s = skew_of(answer.headers.get("Date", ""), time.time())
         return Reply(
             provider=self._provider,
             call=call,

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import msgspec
 
 from vaultlayer.driver import (
+    Account,
     Clock,
     DriverContext,
     Instance,
@@ -21,6 +22,7 @@ from vaultlayer.driver import (
 )
 from vaultlayer.errors import CapacityError, DrillError, DriverError
 from vaultlayer.ids import parse_instance_name
+from vaultlayer_actors.drivers.cloud.api import Api
 from vaultlayer_actors.drivers.cloud.clock import SteadyClock
 from vaultlayer_actors.drivers.cloud.cooldown import Cooldown
 from vaultlayer_actors.drivers.cloud.create import create_once
@@ -70,6 +72,10 @@ class CloudDriver(ABC):
         """List the machines of one name; overridden where the provider filters by name."""
         del name
         return await self.list()
+
+    async def _account(self) -> Account:
+        """Ask for balance and rights; overridden where the provider has a call for it."""
+        return Account()
 
     # What the pool calls ----------------------------------------------------------------------------
 
@@ -142,6 +148,14 @@ class CloudDriver(ABC):
         """End a machine and its billing; one that never ran leaves its physical machine in disgrace."""
         await self._end(instance)
         self._cooldown.machine_failed(self._unproven.pop(instance, ""))
+
+    async def account(self) -> Account:
+        """Tell what the provider tells of our account."""
+        told = await self._account()
+        api = getattr(self, "_api", None)
+        if told.skew_s is None and isinstance(api, Api):
+            told = msgspec.structs.replace(told, skew_s=api.skew_s)
+        return told
 
     async def drill(self, instance: str, verb: str, grace_s: float) -> str:
         """End the machine at once for `kill`; nothing else can be done from outside.

@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 import msgspec
 
-from vaultlayer.driver import Clock, DriverContext, Instance, Manifest, Need, Offer, Order
+from vaultlayer.driver import Account, Clock, DriverContext, Instance, Manifest, Need, Offer, Order
 from vaultlayer.errors import AmbiguousCreateError, CapacityError, DriverError
 from vaultlayer_actors.drivers.cloud.api import Api, Bearer
 from vaultlayer_actors.drivers.cloud.bootstrap import first_stage, pieces, script_of
@@ -16,8 +16,22 @@ from vaultlayer_actors.drivers.cloud.driver import CloudDriver
 from vaultlayer_actors.drivers.cloud.limiter import shared_limiter
 from vaultlayer_actors.drivers.cloud.options import CloudDriverType, CloudOptions
 from vaultlayer_actors.drivers.cloud.reply import Reply, error_of_status
-from vaultlayer_actors.drivers.vast.reading import classify, instance_of, offer_of, spellings
-from vaultlayer_actors.drivers.vast.wire import Asks, CreateBody, Created, OneRow, Page
+from vaultlayer_actors.drivers.vast.reading import (
+    ALIASES,
+    classify,
+    instance_of,
+    offer_of,
+    spellings,
+)
+from vaultlayer_actors.drivers.vast.wire import (
+    Asks,
+    CreateBody,
+    Created,
+    GpuNames,
+    OneRow,
+    Page,
+    User,
+)
 
 ENDPOINT = "https://console.vast.ai"
 IMAGE = "vastai/pytorch:2.6.0-cuda-12.6.3-py312"
@@ -31,6 +45,7 @@ INTERVALS_S = {
     "create": 4.5,
     "list": 1.0,
     "get": 2.0,
+    "account": 1.0,
     "terminate": 3.0,
 }
 
@@ -198,6 +213,15 @@ class VastDriver(CloudDriver):
             # Words that nobody knows say nothing about the machine: look for it.
             return AmbiguousCreateError(error.what, why=error.why)
         return error
+
+    async def _account(self) -> Account:
+        user = await self._api.call("GET", "/api/v0/users/current/", call="account")
+        names = await self._api.call("GET", "/api/v0/gpu_names/unique/", call="account")
+        spelt = names.decode(GpuNames).gpu_names
+        return Account(
+            balance_usd=user.decode(User).credit,
+            strange_gpus=sorted({one for one in spelt if one not in ALIASES}),
+        )
 
     async def _listed(self) -> Sequence[Instance]:
         return await self._pages({})

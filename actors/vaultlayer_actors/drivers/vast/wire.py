@@ -103,3 +103,16 @@ class Page(msgspec.Struct, kw_only=True):
 
     instances: list[Row] = []
     next_token: str | None = None
+
+
+class User(msgspec.Struct, kw_only=True):
+    """`GET /api/v0/users/current/`."""
+
+    credit: float | None = None
+    """Dollars that are left."""
+
+
+class GpuNames(msgspec.Struct, kw_only=True):
+    """`GET /api/v0/gpu_names/unique/`."""
+
+    gpu_names: list[str] = []
