@@ -55,7 +55,7 @@ class CloudHome:
         return done.stdout
 
     def configure(self) -> None:
-        lines = [f"{name} = {json.dumps(value)}" for name, value in self.options.items()]
+        lines = [f"{name} = {_toml(value)}" for name, value in self.options.items()]
         home = self.path / "home"
         home.mkdir(parents=True)
         table = "\n".join(["allow = true", 'work_root = "~/workspace"', *lines])
@@ -93,6 +93,17 @@ class CloudHome:
         self.call("down", "--force", check=False)
 
 
+def _toml(value: object) -> str:
+    """Write an option as TOML: JSON will do, but for tables."""
+    if isinstance(value, dict):
+        pairs: dict[str, object] = value  # pyright: ignore[reportUnknownVariableType]
+        return f"{{{', '.join(f'{name} = {_toml(one)}' for name, one in pairs.items())}}}"
+    if isinstance(value, list):
+        items: list[object] = value  # pyright: ignore[reportUnknownVariableType]
+        return f"[{', '.join(map(_toml, items))}]"
+    return json.dumps(value)
+
+
 def digest_of(text: str) -> str:
     """The digest of the final weights that the script prints."""
     return next(line.split()[1] for line in text.splitlines() if line.startswith("digest "))
@@ -126,20 +137,21 @@ def until(what: Callable[[], T], wait_s: float = WAIT_S) -> T:
 def cloud_home(
     path: Path,
     provider: str,
-    director: Director,
+    director: Director | None = None,
     *,
     keys: Mapping[str, str] | None = None,
     **options: object,
 ) -> Generator[CloudHome]:
-    """A broker with one simulated cloud; everything is taken down at the end."""
-    table = {"endpoint": director.simulator.url, **options}
+    """A broker with one provider, simulated where there is a director; all is taken down at the end."""
+    endpoint = {"endpoint": director.simulator.url} if director else {}
+    table = {**endpoint, **options}
     home = CloudHome(path / "installation", provider, table, keys or {"api_key": KEY})
     home.configure()
     try:
         home.call("up")
         yield home
     except BaseException:
-        print(director.consoles())
+        print(director.consoles() if director else "")
         raise
     finally:
         home.take_down()

@@ -36,6 +36,9 @@ OFFERS_S = 15.0
 class CloudDriver(ABC):
     """One provider, as one pool uses it."""
 
+    needs_gpu = True
+    """It is not asked for machines without a GPU: they would be ordered for what a laptop does as well."""
+
     def __init__(self, manifest: Manifest, context: DriverContext, options: CloudOptions) -> None:
         work_root = options.work_root or manifest.work_root
         self._manifest = msgspec.structs.replace(manifest, work_root=work_root)
@@ -87,7 +90,7 @@ class CloudDriver(ABC):
     async def offers(self, need: Need) -> OfferList:
         """List what can be had now, cheapest first; a failure of the provider is a refusal."""
         name = self._manifest.name
-        if not need.gpu:
+        if self.needs_gpu and not need.gpu:
             return OfferList(provider=name, refusal=f"{name} is asked for GPUs only; name one")
         try:
             found = await self._recent_offers(need)
