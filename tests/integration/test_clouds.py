@@ -18,6 +18,7 @@ from vaultlayer_actors.drivers.gcp.simulator import GcpSimulator
 from vaultlayer_actors.drivers.hyperstack.simulator import HyperstackSimulator
 from vaultlayer_actors.drivers.lambda_cloud.simulator import LambdaSimulator
 from vaultlayer_actors.drivers.runpod.simulator import RunpodSimulator
+from vaultlayer_actors.drivers.verda.simulator import VerdaSimulator
 from vaultlayer_actors.drivers.vultr.simulator import VultrSimulator
 from vaultlayer_actors.simulator.machine import State
 from vaultlayer_actors.simulator.server import Simulator
@@ -49,6 +50,7 @@ CLOUDS = [
     Cloud(name="vultr", simulator=VultrSimulator, gpu="A100_80", verb="kill"),
     Cloud(name="hyperstack", simulator=HyperstackSimulator, gpu="A100_80", verb="kill"),
     Cloud(name="cloudrift", simulator=CloudRiftSimulator, gpu="RTX4090", verb="vanish"),
+    Cloud(name="verda", simulator=VerdaSimulator, gpu="A100_80", verb="interrupt"),
 ]
 
 

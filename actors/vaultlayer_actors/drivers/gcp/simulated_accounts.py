@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from vaultlayer_actors.drivers.gcp.account import GRANT, LIFE_S, SCOPE
+from vaultlayer_actors.drivers.gcp.account import GRANT, LIFE_S, SCOPE, TOKEN_URI
 
 EMAIL = "vaultlayer@sim-project.iam.gserviceaccount.com"
 PROJECT = "sim-project"
@@ -57,7 +57,8 @@ def fault_of(grant: str, assertion: str, url: str) -> str:
     issued_s, ends_s = float(body.get("iat", 0)), float(body.get("exp", 0))
     # Machines' clocks go wrong: Google refuses what was issued too far from its own.
     is_timely = abs(issued_s - time.time()) < SKEW_S and 0 < ends_s - issued_s <= LIFE_S
-    names = body.get("iss") == EMAIL and body.get("aud") == f"{url}/token"
+    # Google's own library always names the real endpoint, wherever the key file points.
+    names = body.get("iss") == EMAIL and body.get("aud") in {f"{url}/token", TOKEN_URI}
     scopes = str(body.get("scope", "")).split()
     is_scoped = bool({SCOPE, "https://www.googleapis.com/auth/cloud-platform"} & set(scopes))
     return "" if is_rs256 and is_signed and is_timely and names and is_scoped else "invalid_grant"

@@ -90,6 +90,10 @@ class GcpSimulator(Simulator):
         """Give the key file."""
         return {"service_account": self.key}
 
+    def forget_tokens(self) -> None:
+        """Let the time be over for which a request id is remembered."""
+        self._seen.clear()
+
     # What goes wrong --------------------------------------------------------------------------------
 
     def is_authorised(self, request: web.Request) -> bool:
