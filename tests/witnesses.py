@@ -65,3 +65,14 @@ async def certificate(path: Path) -> tuple[ssl.SSLContext, str]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(path / "ca.pem", path / "key.pem")
     return context, str(path / "ca.pem")
+
+
+async def witness_runs(name: str, *arguments: str, **environ: str) -> str:
+    """Run a program of the vendors' environment and give what it prints."""
+    kept = {key: os.environ[key] for key in ("PATH", "HOME", "LANG") if key in os.environ}
+    own = {**kept, "COLUMNS": "200", **environ}
+    command = [str(Path(interpreter()).parent / name), *arguments]
+    with anyio.fail_after(CLIENT_S):
+        done = await anyio.run_process(command, check=False, env=own)
+    assert done.returncode == 0, (arguments, done.stdout.decode(), done.stderr.decode())
+    return done.stdout.decode()

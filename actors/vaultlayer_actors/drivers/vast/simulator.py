@@ -48,7 +48,7 @@ class VastSimulator(Simulator):
         self.route("PUT", "/api/v0/instances/bid_price/{id}/", "bid", self._bid)
         self.route("PUT", "/api/v0/instances/{id}/", "manage", self._manage)
         self.route("DELETE", "/api/v0/instances/{id}/", "terminate", self._destroy)
-        self.route("GET", "/api/v0/gpu_names/unique/", "names", self._names)
+        self.route_openly("/api/v0/gpu_names/unique/", self._names)
         self.route("GET", "/api/v0/users/current", "user", self._user)
         self.route("GET", "/api/v0/users/current/", "user", self._user)
 
