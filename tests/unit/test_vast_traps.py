@@ -229,3 +229,21 @@ async def test_a_machine_that_never_ran_puts_its_host_to_rest(rig: Rig) -> None:
     again = (await rig.driver.offers(NEED)).offers
     assert again
     assert offer.machine not in {one.machine for one in again}
+
+
+@pytest.mark.anyio
+async def test_what_its_owner_gives_up_is_rentable_again_and_what_was_outbid_is_not(
+    rig: Rig,
+) -> None:
+    sim = rig.sim
+    assert isinstance(sim, VastSimulator)
+    order = await rig.order()
+    ask = sim.asks[int(order.offer.offer_id.partition(":")[0])]
+    made = await rig.driver.create(order)
+    assert not ask["rentable"]
+    await rig.driver.terminate(made.instance)
+    assert ask["rentable"]
+    made = await rig.driver.create(await rig.order(order.offer))
+    sim.interrupt(made.instance)
+    await rig.driver.terminate(made.instance)
+    assert not ask["rentable"]

@@ -211,6 +211,9 @@ class VastSimulator(Simulator):
             if self.faults.peek("no_such_instance"):
                 return refused(400, "no_such_instance", "no such instance")
             return refused(404, "not_found", "not found")
+        # Whoever has outbid us keeps it; what its owner gives up is on the market again.
+        if machine.state is not State.STOPPED and (ask := machine.spec.get("ask")):
+            ask["rentable"] = True  # pyright: ignore[reportIndexIssue]
         self.fleet.end(machine.id)
         return as_json({"success": True, "msg": "destroying"})
 
