@@ -1,4 +1,4 @@
-"""Writes the generated pages of docs/: protocol.md, from the code that speaks the protocol.
+"""Writes the generated pages of docs/: protocol, test matrix and providers, each from what the code says.
 
 `python docs/generate.py` writes them; `tests/unit/test_docs.py` fails when they differ from the code.
 """
@@ -11,8 +11,10 @@ from pathlib import Path
 import msgspec
 
 from vaultlayer import events, messages, subjects
+from vaultlayer.driver import Manifest
 from vaultlayer.ids import Attempt, JobId
 from vaultlayer.messages import actors, agents, people
+from vaultlayer.simulated import simulator_names
 from vaultlayer_cli.sweep.records import SMOKES, Record, newest, read
 
 DOCS = Path(__file__).parent
@@ -160,7 +162,102 @@ def test_matrix() -> str:
     return "\n".join(lines) + "\n"
 
 
-PAGES = {"protocol.md": protocol, "test-matrix.md": test_matrix}
+PROVIDERS = """\
+# Providers
+
+Written by `python docs/generate.py` from the drivers' own manifests; a test fails when they differ.
+
+```console
+$ vaultlayer providers                  # what is allowed, keyed, left to spend, validated
+$ vaultlayer providers allow vast       # one line of the configuration
+$ vaultlayer providers key vast         # hands the key to the vault, sealed; it never leaves the broker
+$ vaultlayer providers check vast       # key, rights, balance, clock and offers, asked of the provider itself
+$ vaultlayer sweep vast --budget 5      # smoke jobs, end to end
+$ vaultlayer sim up vast                # the same provider simulated on this machine, for nothing
+```
+
+Records of sweeps: [test-matrix.md](test-matrix.md). A provider that is missing here can be a package of
+somebody's own: [writing-a-driver.md](writing-a-driver.md).
+
+*Notice*: how long before it is taken a machine is told. *Same order twice*: whether the provider itself
+keeps a repeated create from making a second machine; elsewhere we look by name first. *Seen after*: how
+long a listing may lag behind a create. *Stopped machines*: whether one that is halted stays, and is billed
+for its disk.
+"""
+
+
+HEADS = (
+    "provider",
+    "",
+    "unit",
+    "kinds",
+    "notice",
+    "billed by",
+    "same order twice",
+    "seen after",
+    "stopped machines",
+    "drills",
+    "simulator",
+)
+
+
+def seconds(value: float) -> str:
+    """Spell seconds, nothing for none."""
+    return f"{value:g} s" if value else "-"
+
+
+def manifest_row(manifest: Manifest, *, is_simulated: bool) -> str:
+    """Spell one provider as a table row."""
+    cells = [
+        f"`{manifest.name}`",
+        manifest.title,
+        manifest.unit or "-",
+        "on demand, spot" if manifest.can_spot else "on demand",
+        seconds(manifest.notice_s),
+        seconds(manifest.billing_step_s),
+        "one machine" if manifest.idempotent else "looked up by name",
+        seconds(manifest.visibility_s),
+        "stay" if manifest.can_stop else "-",
+        ", ".join(manifest.drills) or "-",
+        "yes" if is_simulated else "-",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def provider_text(manifest: Manifest, module: str) -> list[str]:
+    """Tell of one provider what the table has no room for."""
+    keys = [f"`{name}`: {told}" for name, told in manifest.keys.items()]
+    package = module.split(":", maxsplit=1)[0]
+    readme = DOCS.parent / "actors" / package.replace(".", "/") / "README.md"
+    lines = ["", f"## {manifest.title or manifest.name}", ""]
+    lines += [f"Key: {'; '.join(keys)}." if keys else "It needs no key.", ""]
+    if manifest.unverified:
+        lines += [f"Nobody could check yet: {'; '.join(manifest.unverified)}.", ""]
+    if readme.exists():
+        lines += [
+            f"Options, traps and sources: [README](../{readme.relative_to(DOCS.parent)}).",
+            "",
+        ]
+    return lines[:-1]
+
+
+def providers() -> str:
+    """Render docs/providers.md."""
+    points = sorted(entry_points(group="vaultlayer.drivers"), key=lambda point: point.name)
+    ours = [point for point in points if point.value.startswith("vaultlayer_actors.")]
+    manifests = [(point.load().manifest, point.value) for point in ours]
+    lines = [
+        PROVIDERS,
+        f"| {' | '.join(HEADS)} |",
+        f"|{' --- |' * len(HEADS)}",
+    ]
+    lines += [manifest_row(m, is_simulated=m.name in simulator_names()) for m, _ in manifests]
+    for manifest, module in manifests:
+        lines += provider_text(manifest, module)
+    return "\n".join(lines) + "\n"
+
+
+PAGES = {"protocol.md": protocol, "test-matrix.md": test_matrix, "providers.md": providers}
 
 
 def main() -> None:

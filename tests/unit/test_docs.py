@@ -42,3 +42,18 @@ def test_every_link_inside_the_docs_leads_somewhere() -> None:
         if not (page.parent / target).exists()
     ]
     assert broken == []
+
+
+def excerpts() -> list[tuple[str, str]]:
+    """The code that docs/writing-a-driver.md shows, with the file that it says it is from."""
+    page = (ROOT / "docs" / "writing-a-driver.md").read_text()
+    return re.findall(r"<!-- (\S+) -->\n```\w+\n(.*?)```", page, re.DOTALL)
+
+
+@pytest.mark.parametrize(("name", "code"), excerpts(), ids=lambda part: part[:40])
+def test_the_code_of_the_page_on_drivers_is_the_code_that_is_tested(name: str, code: str) -> None:
+    assert code in (ROOT / "docs" / name).read_text()
+
+
+def test_the_page_on_drivers_shows_code() -> None:
+    assert len(excerpts()) >= 10
