@@ -30,6 +30,9 @@ from vaultlayer_agent.link import COMMIT_TIMEOUT_S, Link
 from vaultlayer_agent.waiting import Backoff
 from vaultlayer_agent.way import spell_ref
 
+RATED_LEAST_B = 4_000_000
+"""A smaller upload's time is that of its requests, and says nothing of the rate."""
+
 PASSED_OVER_TRIES = 2
 """After so many unanswered tries a newer cut is preferred."""
 
@@ -154,7 +157,7 @@ class Committer:
         self.ghost: CheckpointRef | None = None
         """The newest ghost checkpoint that holds; those after it tell where it lies."""
         self.uplink_b_s = 0.0
-        """The best rate that an upload has reached, 0 before the first."""
+        """The best rate that an upload of some size has reached, 0 before the first."""
         self._over = anyio.Event()
         self.box = CutBox(source)
 
@@ -261,8 +264,9 @@ class Committer:
 
     def _has_committed(self, cut: Cut, uploaded: Uploaded) -> None:
         self._parent = uploaded.content
-        rate = uploaded.new_b / max(uploaded.seconds, 0.001)
-        self.uplink_b_s = max(self.uplink_b_s, rate)
+        if uploaded.new_b >= RATED_LEAST_B:
+            rate = uploaded.new_b / max(uploaded.seconds, 0.001)
+            self.uplink_b_s = max(self.uplink_b_s, rate)
         committed = Committed(
             seq=uploaded.content.seq,
             step=cut.step,

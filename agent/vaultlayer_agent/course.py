@@ -25,7 +25,7 @@ from vaultlayer_agent.commits import Committed, Committer
 from vaultlayer_agent.ghost import Phase
 from vaultlayer_agent.layout import Layout
 from vaultlayer_agent.own import write_own_files
-from vaultlayer_agent.pace import BETWEEN_S, Pace
+from vaultlayer_agent.pace import BETWEEN_S, Pace, way_s
 from vaultlayer_agent.prepare import Restored, fallen_tier
 from vaultlayer_agent.process import Ending
 from vaultlayer_agent.recorder import Recorder
@@ -105,6 +105,8 @@ class Course:
             after_seq=earlier._committer.seq if earlier else 0,
         )
         self._committer.ghost = restored.ref if restored.way.kind is Kind.REPLAY else None
+        self._saved: Committed | None = None
+        """The newest checkpoint of the script's own."""
         self._over = anyio.Event()
         self._is_stopped = False
         self.ending: Ending | None = None
@@ -285,6 +287,8 @@ class Course:
         )
         if committed.framework == FRAMEWORK:
             self._recorder.uploaded(committed.upload_s)
+        else:
+            self._saved = committed
 
     async def finalise(self) -> hp.Happening:
         """Commit what the script left, however long that takes."""
@@ -342,11 +346,21 @@ class Course:
     # From outside ---------------------------------------------------------------------------------
 
     async def warn(self, grace_s: float) -> None:
-        """Tell the hooks that the machine will be taken, so that the script saves at its next step."""
-        uplink_b_s = self._committer.uplink_b_s
-        known = {"uplink_b_s": uplink_b_s} if uplink_b_s else {}
-        await self._running.tell("notice", grace_s=grace_s, **known)
-        await self._running.tell("save")
+        """Learn that the machine will be taken: a snapshot, or the script's own save, at its next step.
+
+        What cannot reach the bucket in time is not begun: it would only be in the way of what can.
+        """
+        uplink_b_s, last = self._committer.uplink_b_s, self._saved
+        self._recorder.noticed(grace_s, uplink_b_s)
+        await self._running.tell("notice", grace_s=grace_s)
+        needed_s = way_s(last.new_b, uplink_b_s, last.upload_s) if last else 0.0
+        if needed_s < grace_s:
+            await self._running.tell("save")
+        else:
+            self._around.output.say(
+                f"no time for another save: the last one's {last.new_b / 1e6 if last else 0:.0f} MB "
+                f"would need {needed_s:.0f} s of {grace_s:.0f} s"
+            )
 
     async def save(self) -> None:
         """Ask the hooks for a save at the next step."""

@@ -2,6 +2,8 @@
 
 The interval is Young's, sqrt(2·stall·M), with the stall as it was measured and M the mean time between
 interruptions; but no snapshot is asked for while the one before it may still be on its way to the bucket.
+Once the machine is about to be taken, one is asked for at once, and again as often as the uplink allows, as
+long as it can still arrive.
 """
 
 import math
@@ -27,6 +29,12 @@ AGAIN_S = 30.0
 BETWEEN_S = 2 * 3600.0
 """Mean time between interruptions where none is known."""
 
+LAST_S = 2.0
+"""Between two snapshots of a machine that is about to be taken, at least."""
+
+LAST_STALLS = 10
+"""So many stalls must lie between those, for the script is to get on meanwhile."""
+
 AHEAD_S = 1.0
 AHEAD_STEPS = 3
 
@@ -35,7 +43,8 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
     """What is known; times by one clock, in seconds.
 
     `due_s` None: nothing is to be asked for. `stall_s` and `upload_s` are those of the newest snapshot.
-    `rate` is steps a second.
+    `rate` is steps a second. `until_s`: when the machine will be taken, as far as it is known; `uplink_b_s`:
+    the rate to the bucket that was measured by then, 0 when none was; `state_b`: of the newest snapshot.
     """
 
     every: Every = Every()
@@ -47,6 +56,9 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
     step: int = 0
     step_s: float = 0.0
     rate: float = 0.0
+    until_s: float | None = None
+    uplink_b_s: float = 0.0
+    state_b: int = 0
 
 
 def interval_s(pace: Pace) -> float:
@@ -72,6 +84,29 @@ def risk_words(pace: Pace) -> str:
     return f"{max(10, round(minutes * 6) * 10)} s" if minutes < 2 else f"{round(minutes)} min"
 
 
+def noticed(pace: Pace, grace_s: float, uplink_b_s: float, now_s: float) -> Pace:
+    """The machine will be taken in `grace_s` seconds: a snapshot is due now, if it can still arrive."""
+    if pace.every.is_off:
+        return pace
+    return replace(pace, until_s=now_s + grace_s, uplink_b_s=uplink_b_s, due_s=now_s)
+
+
+def way_s(size_b: int, uplink_b_s: float, last_s: float) -> float:
+    """Give the seconds to the bucket: by size and rate where both are known, else as long as the last took."""
+    return size_b / uplink_b_s if size_b and uplink_b_s else last_s
+
+
+def _is_noticed(pace: Pace, now_s: float) -> bool:
+    """Whether the machine is about to be taken; one that outlives its time goes on as before."""
+    return pace.until_s is not None and now_s < pace.until_s
+
+
+def _apart_s(pace: Pace, now_s: float) -> float:
+    if _is_noticed(pace, now_s):
+        return max(LAST_S, UPLOADS * pace.upload_s, LAST_STALLS * pace.stall_s)
+    return interval_s(pace)
+
+
 def recording(pace: Pace, now_s: float) -> Pace:
     """The script records from now on; steps chosen by the user are counted by the hook itself."""
     if pace.every.is_off or pace.every.steps:
@@ -86,22 +121,22 @@ def stopped(pace: Pace) -> Pace:
 
 def asked(pace: Pace, now_s: float) -> Pace:
     """A snapshot was asked for; if nothing comes of it, it is asked for again."""
-    return replace(pace, due_s=now_s + interval_s(pace), begun_s=now_s)
+    return replace(pace, due_s=now_s + _apart_s(pace, now_s), begun_s=now_s)
 
 
 def took(pace: Pace, taken: Taken, now_s: float) -> Pace:
     """A snapshot was proved."""
-    pace = replace(pace, stall_s=taken.stall_s)
+    pace = replace(pace, stall_s=taken.stall_s, state_b=taken.state_b)
     if pace.due_s is None:
         return pace
-    return replace(pace, due_s=max(now_s, pace.begun_s + interval_s(pace)))
+    return replace(pace, due_s=max(now_s, pace.begun_s + _apart_s(pace, now_s)))
 
 
 def came_to_nothing(pace: Pace, now_s: float) -> Pace:
     """A snapshot was void."""
     if pace.due_s is None:
         return pace
-    return replace(pace, due_s=now_s + min(interval_s(pace), AGAIN_S))
+    return replace(pace, due_s=now_s + min(_apart_s(pace, now_s), AGAIN_S))
 
 
 def uploaded(pace: Pace, upload_s: float, now_s: float) -> Pace:
@@ -109,7 +144,7 @@ def uploaded(pace: Pace, upload_s: float, now_s: float) -> Pace:
     pace = replace(pace, upload_s=upload_s)
     if pace.due_s is None:
         return pace
-    return replace(pace, due_s=max(now_s, pace.begun_s + interval_s(pace)))
+    return replace(pace, due_s=max(now_s, pace.begun_s + _apart_s(pace, now_s)))
 
 
 def stepped(pace: Pace, step: int, now_s: float) -> Pace:
@@ -122,7 +157,12 @@ def stepped(pace: Pace, step: int, now_s: float) -> Pace:
 
 def is_due(pace: Pace, now_s: float) -> bool:
     """Whether a snapshot is to be asked for now."""
-    return pace.due_s is not None and now_s >= pace.due_s
+    if pace.due_s is None or now_s < pace.due_s:
+        return False
+    if not _is_noticed(pace, now_s):
+        return not pace.every.steps
+    left_s = (pace.until_s or 0.0) - now_s
+    return left_s > pace.stall_s + way_s(pace.state_b, pace.uplink_b_s, pace.upload_s)
 
 
 def common_step(pace: Pace) -> int:

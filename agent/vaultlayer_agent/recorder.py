@@ -114,6 +114,10 @@ class Recorder:
             else:
                 await self._hooks.tell("snapshot")
 
+    def noticed(self, grace_s: float, uplink_b_s: float) -> None:
+        """Learn that the machine will be taken, and how fast the way to the bucket is known to be."""
+        self.pace = pc.noticed(self.pace, grace_s, uplink_b_s, self._clock_s())
+
     def ended(self, ending: Ending, *, stopped: bool) -> None:
         """Judge the end of the script."""
         self._snapshots.close()

@@ -94,6 +94,28 @@ def test_a_graph_that_is_needed_later_voids_the_snapshot(tmp_path: Path) -> None
     assert "older than the boundary" in run.told("snapshot_void")[0]["detail"]
 
 
+NOTICE = {"kind": "notice", "grace_s": 300.0}
+
+
+def test_no_notice_makes_a_snapshot_good_that_was_not_proved(tmp_path: Path) -> None:
+    run = Ghost(tmp_path, SCRIPTS / "old_graph.py").attempt(say=[NOTICE])
+    assert run.status == 0, run.output
+    assert not run.told("snapshot_end")
+
+
+def test_under_notice_a_snapshot_at_a_proven_place_is_announced_at_once(tmp_path: Path) -> None:
+    ghost = Ghost(tmp_path, SCRIPTS / "classifier.py", every="2steps")
+    plain = ghost.attempt()
+    hurried = ghost.attempt(say=[NOTICE])
+    counts = [len(run.told("snapshot_end")) for run in (plain, hurried)]
+    assert counts[1] > 1.5 * counts[0] > 0, counts
+    assert ghost.attempt(die_at=85, say=[NOTICE]).status == -9
+    last = ghost.attempt(replay=True)
+    assert last.status == 0, last.output
+    verified = last.meta("verified")
+    assert verified["equal"] == verified["of"]
+
+
 def test_a_tensor_that_nothing_names_voids_the_snapshot(tmp_path: Path) -> None:
     run = Ghost(tmp_path, SCRIPTS / "hidden_tensor.py").attempt()
     assert run.status == 0, run.output

@@ -94,3 +94,58 @@ def test_every_is_read_as_people_write_it(text: str, wanted: Every, words: str):
 def test_every_refuses_what_it_cannot_mean(text: str):
     with pytest.raises(ValueError, match="steps"):
         parse_every(text)
+
+
+# A machine that is about to be taken -------------------------------------------------------------
+
+
+def test_a_notice_asks_at_once_and_again_as_often_as_the_uplink_allows():
+    pace = pc.asked(pc.recording(Pace(), 0.0), 20.0)
+    pace = pc.uploaded(pc.took(pace, taken(0.1), 21.0), 1.0, 22.0)
+    assert not pc.is_due(pace, 40.0)
+    pace = pc.noticed(pace, 30.0, 0.0, 40.0)
+    assert pc.is_due(pace, 40.0)
+    pace = pc.uploaded(pc.took(pc.asked(pace, 40.0), taken(0.1), 40.5), 3.0, 43.5)
+    assert not pc.is_due(pace, 43.5)
+    assert pc.is_due(pace, 40.0 + 3.0 * pc.UPLOADS), "so that as little as possible is lost"
+
+
+@pytest.mark.parametrize(
+    ("state_b", "uplink_b_s", "upload_s", "fits"),
+    [
+        (500_000_000, 125_000_000.0, 0.0, True),
+        (112_000_000_000, 125_000_000.0, 0.0, False),
+        (112_000_000_000, 0.0, 0.0, True),
+        (0, 125_000_000.0, 0.0, True),
+        (0, 0.0, 60.0, False),
+        (500_000_000, 125_000_000.0, 60.0, True),
+    ],
+)
+def test_what_cannot_reach_the_bucket_in_time_is_not_begun(
+    state_b: int, uplink_b_s: float, upload_s: float, fits: bool
+):
+    pace = Pace(state_b=state_b, upload_s=upload_s)
+    assert pc.is_due(pc.noticed(pace, 5.0, uplink_b_s, 100.0), 100.0) is fits
+
+
+def test_the_last_seconds_are_not_spent_on_a_snapshot_that_would_be_too_late():
+    pace = pc.noticed(Pace(upload_s=4.0, stall_s=0.5), 30.0, 0.0, 100.0)
+    assert pc.is_due(pace, 125.0)
+    assert not pc.is_due(pace, 125.5)
+
+
+@pytest.mark.parametrize("words", ["200steps", "5m", ""])
+def test_a_machine_that_outlives_its_notice_goes_on_as_before(words: str):
+    pace = pc.recording(Pace(every=parse_every(words)), 0.0)
+    before = pc.uploaded(pc.took(pc.asked(pace, 20.0), taken(0.1), 20.0), 1.0, 21.0)
+    pace = pc.noticed(before, 10.0, 0.0, 25.0)
+    assert pc.is_due(pace, 25.0), "however the user spaces them"
+    pace = pc.asked(pace, 34.0)
+    pace = pc.uploaded(pc.took(pace, taken(0.1), 36.0), 1.0, 37.0)
+    assert pc.is_due(pace, 34.0 + pc.interval_s(pace)) is (words != "200steps")
+    assert not pc.is_due(pace, 37.0)
+
+
+def test_off_stays_off_under_notice():
+    pace = pc.noticed(Pace(every=parse_every("off")), 30.0, 0.0, 1.0)
+    assert not pc.is_due(pace, 2.0)

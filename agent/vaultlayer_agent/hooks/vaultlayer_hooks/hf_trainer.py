@@ -158,7 +158,7 @@ def _logging(original):
 
 def _tell_step(state, logs, last):
     """Tell the step, at most each 0.2 s, with a loss each 50 ms; a logged loss is a plain number."""
-    if not state.is_world_process_zero:
+    if not state.is_world_process_zero or native.is_skipping():
         return
     loss = logs.get("loss") if logs else None
     now = time.monotonic()

@@ -28,6 +28,12 @@ def is_ghost_on():
     return state is not None and state.run.mode != state.OFF
 
 
+def is_skipping():
+    """Whether the steps of this moment are a replay's, and none of them is new."""
+    state = sys.modules.get("vaultlayer_hooks.ghost.state")
+    return state is not None and state.run.mode == state.REPLAY
+
+
 def take_over(reason):
     """Switch a recording off, because the framework's own checkpoints resume exactly."""
     if is_replaying() or not is_ghost_on():

@@ -48,7 +48,8 @@ class Session:
         self.last_at = time.perf_counter()
         self.began = time.perf_counter()
         self.reader = None
-        self.notice = None
+        self.hurried_until = 0.0
+        self.proven = set()
         self.reached = Reached(directory)
         self.die_at = int(os.environ.get("VAULTLAYER_GHOST_DIE_AT") or 0)
 
@@ -103,14 +104,9 @@ class Session:
                 self._take_notice(message)
 
     def _take_notice(self, message):
+        """The machine will be taken: what has happened must be on the disk; the agent asks for more."""
         run.writer.flush()
-        self.notice = message
-        uplink = message.get("uplink_b_s")
-        fits = uplink is None or self.state_b / max(1.0, float(uplink)) < message.get("grace_s", 0)
-        if self.shot is None and fits:
-            self.due = True
-
-    state_b = 0
+        self.hurried_until = time.perf_counter() + float(message.get("grace_s") or 0.0)
 
     def _is_due(self, key):
         if self.shot is not None:
@@ -146,7 +142,6 @@ class Session:
             return
         run.segments_b.append(run.writer.rotate(shot.number))
         shot.log_b = sum(run.segments_b)
-        self.state_b = shot.state_b
         self.shot = shot
         run.proof.watch(shot)
         snapshot.write_in_background(shot, self.directory)
@@ -159,7 +154,8 @@ class Session:
 
     def _watch(self):
         shot = self.shot
-        hurry = self.notice is not None
+        # A notice leaves no time for a proof, but only where an earlier snapshot's has held is none needed.
+        hurry = shot.key in self.proven and time.perf_counter() < self.hurried_until
         if not (run.proof.is_over() or hurry or run.proof.void):
             return
         # A test that dies at a step must not depend on how fast the disk was.
@@ -171,6 +167,8 @@ class Session:
         """Announce a snapshot that is on the disk and proved, or say why there is none."""
         self.shot = None
         run.writer.flush()
+        if run.proof.is_over() and not run.proof.void:
+            self.proven.add(shot.key)
         reason = run.proof.end() or shot.failure
         path = os.path.join(self.directory, vls.snapshot_name(shot.number))
         if reason:
