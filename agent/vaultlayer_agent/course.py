@@ -251,7 +251,7 @@ class Course:
         await self._recorder.heard(event)
         if event.kind == "ghost_off":
             self._committer.ghost = None
-        if event.kind == "train":
+        if event.kind == "train" and not self._recorder.ghost.is_unproved:
             self._reports.found_tier(*self._capture.tier())
 
     @property

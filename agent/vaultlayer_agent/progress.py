@@ -172,7 +172,7 @@ class Tracker:
             loss=before.loss if reading.loss is None else reading.loss,
             rate=self._rate(step, now_s) if step is not None else before.rate,
         )
-        self._note_first(step, hooked=hooked)
+        self._note_first(step)
         return self.now != before
 
     @property
@@ -189,7 +189,7 @@ class Tracker:
         if self.made is not None and made <= self.made:
             return
         self.made = made
-        self._note_first(made, hooked=True)
+        self._note_first(made)
         if not self._is_told:
             rate = self._rate(made, now_s)
             self.now = msgspec.structs.replace(self.now, step=made, rate=rate)
@@ -198,9 +198,9 @@ class Tracker:
         """The ghost counts no more."""
         self.made = None
 
-    def _note_first(self, step: int | None, *, hooked: bool) -> None:
-        """A bar that starts at the resumed step shows no new work; the hook speaks only of work done."""
-        if self.first_step is None and step and (hooked or step != self.resumed_step):
+    def _note_first(self, step: int | None) -> None:
+        """Note a step that is new: a bar, and a Trainer that goes live, begin with the resumed one."""
+        if self.first_step is None and step and step != self.resumed_step:
             self.first_step = step
             self._stepped.set()
 
