@@ -92,7 +92,7 @@ def noticed(pace: Pace, grace_s: float, uplink_b_s: float, now_s: float) -> Pace
 
 
 def way_s(size_b: int, uplink_b_s: float, last_s: float) -> float:
-    """Give the seconds to the bucket: by size and rate where both are known, else as long as the last took."""
+    """Give the seconds to the bucket: by size and rate where both are known, else as the last one."""
     return size_b / uplink_b_s if size_b and uplink_b_s else last_s
 
 
