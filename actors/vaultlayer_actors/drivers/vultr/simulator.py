@@ -26,6 +26,7 @@ WORDS: dict[State, str | None] = {
 }
 OFF = frozenset({State.STOPPED, State.EXITED})
 PAGE_MAX = 500
+PUBLIC = frozenset({"/plans", "/plans-metal"})
 BOOTS = ("os_id", "app_id", "image_id", "snapshot_id", "iso_id")
 NO_CAPACITY = "Server add failed: The selected plan is not available in the selected location"
 
@@ -88,6 +89,7 @@ class VultrSimulator(Simulator):
         self.locks_while_booting = False
         """A machine that is being installed refuses its end; not verified."""
         self.route("GET", "/plans", "offers", self._plans)
+        self.route("GET", "/plans-metal", "metal", self._metal)
         self.route("GET", "/regions/{region}/availability", "stock", self._availability)
         self.route("POST", "/instances", "create", self._create)
         self.route("GET", "/instances", "list", self._list)
@@ -97,8 +99,10 @@ class VultrSimulator(Simulator):
     # What goes wrong --------------------------------------------------------------------------------
 
     def is_authorised(self, request: web.Request) -> bool:
-        """Accept the account's key."""
-        return request.headers.get("Authorization") == f"Bearer {self.key}"
+        """Accept the account's key; plans are told to anybody."""
+        return (
+            request.path in PUBLIC or request.headers.get("Authorization") == f"Bearer {self.key}"
+        )
 
     def failure(self, status: int, fault: Fault | None = None) -> web.Response:
         """Give Vultr's own words for a failure."""
@@ -127,6 +131,9 @@ class VultrSimulator(Simulator):
         kind = request.query.get("type", "all")
         rows = [row for row in self.plans.values() if kind in {"all", row["type"]}]
         return self._page(request, "plans", rows)
+
+    async def _metal(self, request: web.Request) -> web.Response:
+        return self._page(request, "plans_metal", [])
 
     async def _availability(self, request: web.Request) -> web.Response:
         region, kind = request.match_info["region"], request.query.get("type", "all")
