@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
+from aiohttp import web
 
 from vaultlayer.driver import Instance, Need, Order
 from vaultlayer.errors import AmbiguousCreateError, BalanceError, CapacityError, DriverError
@@ -95,6 +97,36 @@ async def test_two_creates_at_once_never_take_each_others_machine(rig: Rig) -> N
     names = {one.id: one.name for one in rig.sim.fleet.machines.values()}
     assert {made[order.name].instance for order in orders} == set(names)
     assert {one.instance: one.name for one in made.values()} == names
+
+
+class Counting(CloudRiftSimulator):
+    """Answers a create late, and counts how many are on their way at once."""
+
+    in_flight = most = 0
+
+    async def _rent(self, request: web.Request) -> web.Response:
+        self.in_flight += 1
+        self.most = max(self.most, self.in_flight)
+        answer = await super()._rent(request)
+        for _ in range(20):
+            await anyio.lowlevel.checkpoint()
+        self.in_flight -= 1
+        return answer
+
+
+@pytest.mark.anyio
+async def test_only_one_create_is_on_its_way_at_a_time(tmp_path: Path) -> None:
+    case = Case(kind=DRIVER, simulator=Counting, need=NEED, has_names=False)
+    async with rig_of(case, tmp_path) as rig:
+        orders = [await rig.order() for _ in range(3)]
+        others = [rig.build() for _ in orders]
+        async with anyio.create_task_group() as group:
+            for driver, order in zip(others, orders, strict=True):
+                group.start_soon(driver.create, order)
+        for driver in others:
+            await driver.close()
+        assert isinstance(rig.sim, Counting)
+        assert (rig.sim.most, len(rig.ours())) == (1, 3)
 
 
 @pytest.mark.anyio

@@ -123,12 +123,12 @@ async def test_a_name_that_is_taken_may_be_our_own_machine(rig: Rig) -> None:
 
 
 def test_the_same_400_means_several_things() -> None:
-    def judged(text: str) -> type:
+    def judged(text: str, status: int = 400) -> type:
         body = f'{{"status": false, "message": "{text}", "error_reason": "bad_request"}}'
         reply = Reply(
             provider="hyperstack",
             call="create",
-            status=400,
+            status=status,
             headers={},
             body=body.encode(),
             text=body,
@@ -140,6 +140,7 @@ def test_the_same_400_means_several_things() -> None:
     assert judged("Insufficient credit to create the virtual machine") is BalanceError
     assert judged("Environment doesn't exist") is DriverError
     assert judged("gremlins") is type(None)
+    assert judged("A machine of that name is in the environment", 409) is AmbiguousCreateError
 
 
 @pytest.mark.anyio
