@@ -8,7 +8,7 @@ import anyio.to_thread
 import msgspec
 import pytest
 
-from vaultlayer.driver import BootPayload, Need, Offer, Order
+from vaultlayer.driver import BootPayload, Need, Offer, Order, TellsAccount
 from vaultlayer.errors import AmbiguousCreateError, AuthError, CapacityError, DriverError
 from vaultlayer_actors.drivers.aws import DRIVER
 from vaultlayer_actors.drivers.aws.protocol import Form
@@ -352,6 +352,19 @@ async def test_what_may_not_be_done_is_told_without_the_encoded_message(rig: Rig
     with pytest.raises(AuthError, match="no right to create") as caught:
         await rig.driver.create(order)
     assert "README" in (caught.value.mend or "")
+
+
+async def test_the_right_to_create_is_asked_by_a_dry_run_that_makes_nothing(rig: Rig) -> None:
+    assert isinstance(rig.driver, TellsAccount)
+    told = await rig.driver.account()
+    assert (told.can_create, told.skew_s, told.strange_gpus) == (True, 0.0, ["Novelty 9000", "T4g"])
+    rig.sim.faults.add("forbidden", "create")
+    told = await rig.driver.account()
+    assert told.can_create is False
+    assert "UnauthorizedOperation" in told.refusal
+    assert rig.sim.fleet.machines == {}
+    (form, _) = sent(rig, "create")
+    assert (form.get("DryRun"), form.get("ClientToken")[:3] == "vl-") == ("true", False)
 
 
 # On the machine -----------------------------------------------------------------------------------

@@ -6,8 +6,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from vaultlayer.checkpoint.parallel import task_group
-from vaultlayer.driver import Clock, DriverContext, Instance, Need, Offer, Order
-from vaultlayer.errors import CapacityError, DriverError
+from vaultlayer.driver import Account, Clock, DriverContext, Instance, Need, Offer, Order
+from vaultlayer.errors import AuthError, CapacityError, DriverError
 from vaultlayer_actors.drivers.aws.catalogue import (
     REGIONS,
     on_demand_usd_h,
@@ -22,7 +22,7 @@ from vaultlayer_actors.drivers.aws.reading import (
     instance_of,
     place_of,
 )
-from vaultlayer_actors.drivers.aws.request import Plan, run_instances
+from vaultlayer_actors.drivers.aws.request import Plan, dry_run, run_instances
 from vaultlayer_actors.drivers.aws.wire import (
     Ended,
     Ran,
@@ -72,6 +72,24 @@ class AwsDriver(CloudDriver):
     async def close(self) -> None:
         """Close the connections."""
         await self._ec2.close()
+
+    async def _account(self) -> Account:
+        region = self._regions[0]
+        strange = await self._market.strange_gpus(region)
+        request = dry_run(await self._market.image(region, ""))
+        can_create, refusal = True, ""
+        try:
+            await self._ec2.call(
+                region, "run_instances", Ran, call="account", accept={"DryRunOperation"}, **request
+            )
+        except AuthError as error:
+            can_create, refusal = False, error.why or error.what
+        return Account(
+            can_create=can_create,
+            refusal=refusal,
+            strange_gpus=strange,
+            skew_s=self._ec2.skew_s,
+        )
 
     # Offers -----------------------------------------------------------------------------------------
 

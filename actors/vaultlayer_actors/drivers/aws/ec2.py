@@ -4,6 +4,7 @@ botocore's own model writes the requests and reads the answers; its retries, its
 its environment variables stay out. Every call here may be repeated: RunInstances carries a token.
 """
 
+import time
 from collections.abc import Collection, Mapping
 from contextlib import AsyncExitStack
 from functools import cache
@@ -16,6 +17,7 @@ from vaultlayer.errors import AmbiguousCreateError, DriverError, ThrottledError
 from vaultlayer.store.session import bare_session
 from vaultlayer_actors.drivers.aws.reading import Failure, error_of
 from vaultlayer_actors.drivers.aws.wire import Page
+from vaultlayer_actors.drivers.cloud.api import skew_of
 from vaultlayer_actors.drivers.cloud.limiter import Limiter
 from vaultlayer_actors.drivers.cloud.scrub import scrub
 
@@ -68,6 +70,8 @@ class Ec2:
         self._ca_file = ca_file
         self._stack = AsyncExitStack()
         self._clients: dict[str, Any] = {}
+        self.skew_s: float | None = None
+        """By how much AWS's clock was ahead of ours at its last answer; None: it has not told."""
 
     def __repr__(self) -> str:
         """Name the endpoint; never the key."""
@@ -157,6 +161,7 @@ class Ec2:
         client = await self._client(region)
         try:
             answer = await getattr(client, operation)(**request)
+            self._note_clock(answer)
             return msgspec.convert(answer, kind, strict=False)
         except ClientError as error:
             failure = self._failure(call, error)
@@ -174,7 +179,12 @@ class Ec2:
                 call, f"{name}: {self._scrub(error)}", was_sent=name not in NEVER_SENT
             ) from None
 
+    def _note_clock(self, answer: Any) -> None:
+        headers: dict[str, str] = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+        self.skew_s = skew_of(headers.get("date", ""), time.time())
+
     def _failure(self, call: str, error: Any) -> Failure:
+        self._note_clock(error.response)
         told: dict[str, Any] = error.response.get("Error", {})
         meta: dict[str, Any] = error.response.get("ResponseMetadata", {})
         return Failure(

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from vaultlayer.driver import Clock, Need, Offer
 from vaultlayer.errors import DriverError
-from vaultlayer_actors.drivers.aws.catalogue import FAMILIES, on_demand_usd_h
+from vaultlayer_actors.drivers.aws.catalogue import ALIASES, FAMILIES, on_demand_usd_h
 from vaultlayer_actors.drivers.aws.ec2 import Ec2
 from vaultlayer_actors.drivers.aws.options import AwsOptions
 from vaultlayer_actors.drivers.aws.reading import (
@@ -60,6 +60,13 @@ class Market:
         if self._options.spot != "never":
             found += spot_offers(kinds, await self._spot_prices(region, names), usd_h, terms)
         return found
+
+    async def strange_gpus(self, region: str) -> list[str]:
+        """Give the names of NVIDIA's GPUs that a region has and nobody here knows."""
+        gpus = [
+            gpu for kind in await self._kinds(region) if kind.gpu_info for gpu in kind.gpu_info.gpus
+        ]
+        return sorted({gpu.name for gpu in gpus if gpu.manufacturer == "NVIDIA"} - set(ALIASES))
 
     async def image(self, region: str, asked: str) -> Image:
         """Give the image to start: the asked-for one where it is an AMI, else the options' or ours."""

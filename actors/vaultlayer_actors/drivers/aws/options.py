@@ -11,6 +11,7 @@ INTERVALS_S = {
     "list": 0.2,
     "get": 0.1,
     "terminate": 0.2,
+    "account": 0.5,
 }
 """Far below EC2's buckets (describe 10 a second, RunInstances 2 a second in most accounts)."""
 

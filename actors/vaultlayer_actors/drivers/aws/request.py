@@ -72,6 +72,19 @@ def run_instances(plan: Plan) -> dict[str, Any]:
     return request
 
 
+def dry_run(image: Image) -> dict[str, Any]:
+    """Give the parameters of a create that only asks for the right to it, tags included."""
+    plan = Plan(
+        name="vaultlayer-check",
+        place=Place(zone="", kind="g4dn.xlarge", spot=False),
+        image=image,
+        script="#!/bin/sh",
+        disk_gb=0.0,
+    )
+    request = {**run_instances(plan), "DryRun": True}
+    return {name: request[name] for name in request if name not in {"Placement", "ClientToken"}}
+
+
 def _root(plan: Plan) -> dict[str, Any]:
     """Give the root disk: no smaller than the image's own, which EC2 would refuse."""
     image = plan.image
