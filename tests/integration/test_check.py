@@ -47,6 +47,14 @@ def test_a_plain_loop_goes_on_exactly(tmp_path: Path) -> None:
     assert found["bare_step_s"] > 0
 
 
+def test_a_file_of_the_scripts_own_before_the_first_snapshot_decides_nothing(
+    tmp_path: Path,
+) -> None:
+    found = check(tmp_path, JOBS / "check_loop.py", "--early-save", status=0)
+    assert (found["verdict"], found["tier"]) == ("exact", "B")
+    assert found["skipped_steps"] > 2
+
+
 def test_a_trainer_goes_on_exactly_and_saves_sooner_than_it_wants(tmp_path: Path) -> None:
     found = check(tmp_path, SCRIPTS / "hf_plain.py", status=0)
     assert (found["verdict"], found["tier"]) == ("exact", "A")

@@ -1,4 +1,7 @@
-"""A plain PyTorch loop for `vaultlayer check`; `--pid` mixes in what no other process can compute again."""
+"""A plain PyTorch loop for `vaultlayer check`; `--pid` mixes in what no other process can compute again.
+
+`--early-save` writes weights that nothing loads, long before the first snapshot.
+"""
 
 import argparse
 import os
@@ -9,6 +12,7 @@ from torch import nn
 parser = argparse.ArgumentParser()
 parser.add_argument("--steps", type=int, default=100_000)
 parser.add_argument("--pid", action="store_true")
+parser.add_argument("--early-save", action="store_true")
 args = parser.parse_args()
 
 torch.manual_seed(5)
@@ -21,5 +25,7 @@ for step in range(1, args.steps + 1):
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
+    if args.early_save and step == 2:
+        torch.save(model.state_dict(), "early.pt")
     if step % 10 == 0:
         print(f"step {step} loss {loss.item():.6f}", flush=True)

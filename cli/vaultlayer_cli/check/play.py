@@ -99,6 +99,7 @@ async def _play(plan: Plan, base: Path, tell: Tell) -> Found:
         trial = Trial(
             bare.trace,
             steps=plan.steps,
+            every=every,
             traces=base / "traces",
             bus=opened.bus,
             job=prepared.job,

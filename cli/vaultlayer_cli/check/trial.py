@@ -23,6 +23,8 @@ from vaultlayer_cli.connect import ASK_S, new_cmd_id
 from vaultlayer_cli.follow import Follower
 
 END_S = 20.0
+PATIENCE = 3
+"""After so many intervals without a snapshot none will come."""
 WITNESSED_S = 15.0
 """How long a script may go on after the kill whose steps cannot be seen."""
 
@@ -33,6 +35,7 @@ class Trial:
     Args:
         bare: the steps of the same script with nothing of ours around it; empty: they cannot be seen.
         steps: how many are to be compared after the kill.
+        every: steps from one snapshot to the next.
         traces: where the witness writes.
         bus: of a session with the broker.
         job: the submitted job.
@@ -44,6 +47,7 @@ class Trial:
         bare: Trace,
         *,
         steps: int,
+        every: int,
         traces: Path,
         bus: Bus,
         job: JobId,
@@ -51,6 +55,7 @@ class Trial:
     ) -> None:
         self._bare = bare
         self._steps = steps
+        self._every = every
         self._bus = bus
         self._job = job
         self._tell = tell
@@ -86,12 +91,24 @@ class Trial:
     async def _first_commit(self) -> ev.CheckpointCommitted:
         watch = self._watch
         if await watch.until(lambda: bool(watch.usable)) and not watch.usable[0].final:
-            return watch.usable[0]
+            await watch.until(self._patience(watch.usable[0].attempt))
+            return watch.exact[0] if watch.exact else watch.usable[0]
         raise CheckError(
             "the script ended before anything of it was saved that a restart could use",
             why=self._told() or watch.output.strip().rpartition("\n")[2],
             mend="fewer --steps between snapshots, or more work for the script",
         )
+
+    def _patience(self, attempt: int) -> Callable[[], bool]:
+        """Give what ends the wait for an exact checkpoint: a file of the script's own may come sooner."""
+        watch, began_s = self._watch, time.monotonic()
+        enough = PATIENCE * self._every
+
+        def is_over() -> bool:
+            late = time.monotonic() - began_s > MOST_S
+            return bool(watch.exact) or late or watch.trace(attempt).steps >= enough
+
+        return is_over
 
     def _told(self) -> str:
         return (

@@ -13,6 +13,7 @@ from vaultlayer_cli.reading import EventReader, Happened, Printed
 
 LOOK_S = 0.05
 TAIL_MOST = 8192
+EXACT = frozenset("AB")
 
 
 class Watch:
@@ -24,6 +25,8 @@ class Watch:
         self._reader = EventReader()
         self.tiers: list[ev.TierFound] = []
         self.commits: list[ev.CheckpointCommitted] = []
+        self.exact: list[ev.CheckpointCommitted] = []
+        """Those that were committed when the script was known to go on from them exactly."""
         self.starts: list[ev.Started] = []
         self.output = ""
         self.step: dict[int, int] = {}
@@ -70,6 +73,8 @@ class Watch:
                 self.tiers.append(event)
             case ev.CheckpointCommitted() as event:
                 self.commits.append(event)
+                if self.tiers and self.tiers[-1].tier in EXACT and event.step != 0:
+                    self.exact.append(event)
             case ev.Started() as event:
                 self.starts.append(event)
             case _:
