@@ -9,6 +9,7 @@ import pytest
 
 from vaultlayer.driver import Need
 from vaultlayer.errors import AuthError, CapacityError, DriverError
+from vaultlayer_actors.drivers.cloud.driver import CloudDriver
 from vaultlayer_actors.drivers.conformance import Case, Rig
 from vaultlayer_actors.drivers.conformance.case import rig_of
 from vaultlayer_actors.drivers.verda import DRIVER
@@ -220,6 +221,13 @@ async def test_disk_and_the_price_list_make_the_price(rig: Rig) -> None:
     for spot, usd_h in ((False, 1.29), (True, 0.4515)):
         assert by_kind[spot].price_usd_h == pytest.approx(usd_h + 64 * 0.2 / 730)
     assert {offer.region for offer in offers} == {"FIN-01", "FIN-02", "ICE-01"}
+
+
+@pytest.mark.anyio
+async def test_the_account_tells_its_balance_and_gpus_that_are_new(rig: Rig) -> None:
+    assert isinstance(rig.driver, CloudDriver)
+    told = await rig.driver.account()
+    assert (told.balance_usd, told.strange_gpus) == (42.5, ["GB900 999GB"])
 
 
 # The key ------------------------------------------------------------------------------------------

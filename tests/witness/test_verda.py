@@ -37,7 +37,8 @@ types = {one.instance_type: [one.price_per_hour, one.spot_price_per_hour]
 places = verda.instances.get_availabilities(is_spot=True)
 is_there = verda.instances.is_available("1A100.22V", is_spot=True, location_code="FIN-01")
 print(json.dumps([types["1A100.22V"], [one["location_code"] for one in places], is_there,
-    [one.price_per_month_per_gb for one in verda.volume_types.get() if one.type == "NVMe"]]))
+    [one.price_per_month_per_gb for one in verda.volume_types.get() if one.type == "NVMe"],
+    verda.balance.get().amount]))
 """
 
 LIFE = """
@@ -90,7 +91,7 @@ async def client(rig: Rig, script: str) -> Any:
 
 async def test_types_prices_and_places_are_read(rig: Rig) -> None:
     places = ["FIN-01", "FIN-02", "FIN-03", "ICE-01"]
-    assert await client(rig, OFFERS) == [[1.29, 0.4515], places, True, [0.2]]
+    assert await client(rig, OFFERS) == [[1.29, 0.4515], places, True, [0.2], 42.5]
 
 
 async def test_a_machine_and_its_script_are_made_seen_listed_and_deleted(rig: Rig) -> None:

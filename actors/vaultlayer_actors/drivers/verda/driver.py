@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import httpx
 import msgspec
 
-from vaultlayer.driver import Clock, DriverContext, Instance, Manifest, Need, Offer, Order
+from vaultlayer.driver import Account, Clock, DriverContext, Instance, Manifest, Need, Offer, Order
 from vaultlayer.errors import AmbiguousCreateError, CapacityError, DriverError
 from vaultlayer.logging import get_logger
 from vaultlayer_actors.drivers.cloud.api import Api
@@ -28,10 +28,12 @@ from vaultlayer_actors.drivers.verda.reading import (
     new_id,
     offer_of,
     refusal_of,
+    strange_gpus,
     type_at,
 )
 from vaultlayer_actors.drivers.verda.wire import (
     Availability,
+    Balance,
     CreateBody,
     InstanceType,
     OsVolume,
@@ -163,6 +165,18 @@ class VerdaDriver(CloudDriver):
 
     def _verda_disk_gb(self, need: Need | None) -> float:
         return max(DISK_GB_LEAST, self._disk_gb(need))
+
+    async def _account(self) -> Account:
+        """Ask for the balance, and for GPUs with new names."""
+        reply = await self._api.call("GET", "/balance", call="account")
+        told = reply.decode(Balance)
+        reply = await self._api.call(
+            "GET", "/instance-types", call="offers", params={"currency": "usd"}
+        )
+        return Account(
+            balance_usd=told.amount if told.currency.lower() == "usd" else None,
+            strange_gpus=strange_gpus(reply.decode(list[InstanceType])),
+        )
 
     # Machines ---------------------------------------------------------------------------------------
 

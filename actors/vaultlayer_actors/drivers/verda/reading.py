@@ -1,6 +1,7 @@
 """What Verda's answers mean. Pure."""
 
 import re
+from collections.abc import Sequence
 
 from vaultlayer.driver import Instance, Need, Offer, PriceParts
 from vaultlayer.errors import AuthError, BalanceError, CapacityError, DriverError
@@ -42,6 +43,12 @@ def gpu_of(row: InstanceType) -> tuple[str, int] | None:
     names = (canonical_gpu(found[2], size_gb, ALIASES) for size_gb in sizes)
     name = next((name for name in names if name), None)
     return (name, count) if name else None
+
+
+def strange_gpus(rows: Sequence[InstanceType]) -> list[str]:
+    """Give the names of machines that have GPUs, but none that we know."""
+    names = {row.name or row.instance_type for row in rows if _TYPE.match(row.instance_type)}
+    return sorted(names - {row.name or row.instance_type for row in rows if gpu_of(row)})
 
 
 def money(value: Money | None) -> float | None:

@@ -58,6 +58,7 @@ class VerdaSimulator(Simulator):
         self.route("GET", "/instance-availability", "offers", self._availability)
         self.route("GET", "/instance-availability/{type}", "offers", self._is_available)
         self.route("GET", "/volume-types", "offers", self._volume_types)
+        self.route("GET", "/balance", "account", self._balance)
         self.route("GET", "/scripts", "scripts", self._scripts)
         self.route("POST", "/scripts", "script", self._add_script)
         self.route("GET", "/scripts/{id}", "scripts", self._script)
@@ -147,6 +148,9 @@ class VerdaSimulator(Simulator):
                 for kind, usd in prices.items()
             ]
         )
+
+    async def _balance(self, _request: web.Request) -> web.Response:
+        return as_json({"amount": 42.5, "currency": "usd"})
 
     # Scripts ----------------------------------------------------------------------------------------
 

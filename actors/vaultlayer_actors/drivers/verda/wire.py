@@ -105,6 +105,13 @@ class Done(msgspec.Struct, kw_only=True):
     statusCode: int = 0  # noqa: N815  the vendor's name
 
 
+class Balance(msgspec.Struct, kw_only=True):
+    """What is left to spend."""
+
+    amount: float = 0.0
+    currency: str = ""
+
+
 class Refused(msgspec.Struct, kw_only=True):
     """An error answer."""
 
