@@ -74,6 +74,8 @@ def test_a_job_goes_on_when_its_cloud_takes_the_machine(cloud: Cloud, tmp_path: 
         state = home.finish(job)
         assert (state["outcome"], state["exit_code"]) == ("succeeded", 0), home.logs(job)
         assert home.digest(job) == bare_digest(tmp_path / "bare", *TRAIN[2:6])
+        if cloud.notice_s:
+            assert any(event["type"] == "noticed" for event in home.events(job))
         started = [event for event in home.events(job) if event["type"] == "started"]
         assert started[-1]["attempt"] > 1
         assert started[-1]["resumed_from"], home.logs(job)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from anyio import to_thread
 
 from vaultlayer.driver import Need
 from vaultlayer.errors import AuthError, CapacityError, DriverError, OfferGoneError
@@ -19,6 +20,8 @@ from vaultlayer_actors.drivers.gcp.reading import instance_of, kind_at
 from vaultlayer_actors.drivers.gcp.simulated_accounts import key_file
 from vaultlayer_actors.drivers.gcp.simulator import GcpSimulator
 from vaultlayer_actors.drivers.gcp.wire import Row
+from vaultlayer_actors.simulator.metadata import metadata_url
+from vaultlayer_agent.metadata import GceLook
 
 NEED = Need(gpu="A100_40", gpu_count=1)
 SECRETS = {"service_account": "{key}"}
@@ -165,6 +168,36 @@ async def test_google_ends_a_machine_by_itself_where_that_is_asked_for(tmp_path:
         assert plan["instanceTerminationAction"] == "DELETE"
 
 
+@pytest.mark.anyio
+@pytest.mark.parametrize("words", ["QUOTA_EXCEEDED", "QUOTA_EVERYWHERE"])
+async def test_a_quota_rests_its_region_or_all_and_not_one_zone_after_another(
+    rig: Rig, words: str
+) -> None:
+    offers = (await rig.driver.offers(NEED)).offers
+    spent = next(one for one in offers if one.spot and one.region == "us-central1")
+    rig.sim.faults.add("no_capacity", "create", text=words)
+    with pytest.raises(CapacityError, match="quota") as caught:
+        await rig.driver.create(await rig.order(spent))
+    assert "quotas" in (caught.value.mend or "")
+    left = {(one.region, one.spot) for one in (await rig.driver.offers(NEED)).offers}
+    if words == "QUOTA_EXCEEDED":
+        assert ("us-central1", True) not in left
+        assert {("us-central1", False), ("us-west4", True)} <= left
+    else:
+        assert left == set()
+    rig.clock.advance(601.0)
+    assert len((await rig.driver.offers(NEED)).offers) == len(offers)
+
+
+@pytest.mark.anyio
+async def test_an_api_that_is_not_enabled_is_no_wrong_key(rig: Rig) -> None:
+    order = await rig.order()
+    rig.sim.faults.add("api_disabled", "create")
+    with pytest.raises(AuthError, match="no Compute Engine API") as caught:
+        await rig.driver.create(order)
+    assert "services enable" in (caught.value.mend or "")
+
+
 # Reading ------------------------------------------------------------------------------------------
 
 
@@ -218,6 +251,18 @@ async def test_a_machine_lives_through_its_notice_and_its_end_says_who_took_it(r
     rig.clock.advance(31.0)
     seen = await rig.driver.get(made.instance)
     assert (seen.state, seen.detail) == ("gone", "preempted")
+
+
+@pytest.mark.anyio
+async def test_a_machine_hears_of_its_end_from_its_own_metadata(rig: Rig) -> None:
+    made = await rig.made()
+    machine = rig.sim.fleet.machines[made.instance]
+    look = GceLook(metadata_url(rig.sim, machine))
+    assert await to_thread.run_sync(look) is None
+    rig.sim.fleet.preempt(made.instance, 30.0)
+    notice = await to_thread.run_sync(look)
+    assert notice is not None
+    assert notice.grace_s == rig.driver.manifest.notice_s
 
 
 @pytest.mark.anyio

@@ -19,6 +19,7 @@ from vaultlayer_actors.drivers.cloud.reply import Reply, error_of_status
 from vaultlayer_actors.drivers.cloud.tokens import TokenAuth
 from vaultlayer_actors.drivers.gcp.account import read_account, token_request
 from vaultlayer_actors.drivers.gcp.catalogue import Kind
+from vaultlayer_actors.drivers.gcp.quota import Quotas
 from vaultlayer_actors.drivers.gcp.reading import (
     DONE,
     TAKEN,
@@ -98,6 +99,7 @@ class GcpDriver(CloudDriver):
         self._options = options
         self._key = context.secrets["service_account"]
         clock: Clock = context.clock or SteadyClock()
+        self._quotas = Quotas(clock)
         endpoint = options.endpoint or ENDPOINT
         self._api = Api(
             provider="gcp",
@@ -138,6 +140,9 @@ class GcpDriver(CloudDriver):
             for spot in self._models()
         ]
         return [offer for offer in found if offer is not None]
+
+    def _fits(self, offer: Offer, need: Need) -> bool:
+        return super()._fits(offer, need) and self._quotas.allow(offer)
 
     def _models(self) -> list[bool]:
         return {"allow": [False, True], "never": [False], "only": [True]}[self._options.spot]
@@ -199,11 +204,13 @@ class GcpDriver(CloudDriver):
                 return await self._existing(reply, zone, order)
             operation = await self._settle(zone, reply.decode(Operation))
         except DriverError as error:
+            self._quotas.note(order.offer, error)
             if type(error) is DriverError and error.retryable:
                 # The token makes trying again harmless; that nobody answered still says nothing.
                 raise AmbiguousCreateError(error.what, why=error.why, retryable=True) from error
             raise
         if error := error_of_operation(operation):
+            self._quotas.note(order.offer, error)
             raise error
         return Instance(
             instance=handle(zone, order.name),

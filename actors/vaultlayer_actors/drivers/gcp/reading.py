@@ -15,6 +15,7 @@ from vaultlayer_actors.drivers.cloud.naming import TAG
 from vaultlayer_actors.drivers.cloud.pricing import HOURS_A_MONTH, all_in_usd_h
 from vaultlayer_actors.drivers.cloud.reply import Reply
 from vaultlayer_actors.drivers.gcp.catalogue import KINDS, Kind, price_usd_h
+from vaultlayer_actors.drivers.gcp.quota import WHAT
 from vaultlayer_actors.drivers.gcp.wire import Fault, MachineType, Operation, Page, Refused, Row
 
 DISK_USD_GB_MONTH = 0.10
@@ -34,6 +35,7 @@ MISSING = frozenset({"RESOURCE_NOT_FOUND", "UNSUPPORTED_OPERATION"})
 QUOTA = frozenset({"QUOTA_EXCEEDED", "quotaExceeded"})
 BUSY = frozenset({"rateLimitExceeded", "userRateLimitExceeded", "RATE_LIMIT_EXCEEDED"})
 BILLING = frozenset({"BILLING_DISABLED", "billingNotEnabled", "accountDisabled"})
+DISABLED = frozenset({"SERVICE_DISABLED", "accessNotConfigured"})
 TAKEN = "compute.instances.preempted"
 
 
@@ -201,10 +203,13 @@ def _error_of_codes(codes: set[str], why: str) -> DriverError | None:
         return ThrottledError("gcp asks for fewer calls", why=why, retryable=True)
     if codes & QUOTA:
         mend = "ask for more quota at console.cloud.google.com/iam-admin/quotas"
-        return CapacityError("the quota of the gcp project is used up", why=why, mend=mend)
+        return CapacityError(WHAT, why=why, mend=mend)
     if codes & BILLING:
         mend = "turn billing on for the project at console.cloud.google.com/billing"
         return BalanceError("the gcp project has no billing", why=why, mend=mend)
+    if codes & DISABLED:
+        mend = "enable it: gcloud services enable compute.googleapis.com"
+        return AuthError("the gcp project has no Compute Engine API", why=why, mend=mend)
     if codes & MISSING:
         return OfferGoneError("this zone of gcp has no such machine type", why=why, retryable=True)
     if codes & {"PERMISSION_DENIED", "forbidden", "UNAUTHENTICATED", "authError", "required"}:

@@ -31,6 +31,10 @@ WORDS: dict[State, str | None] = {
     State.GONE: None,
 }
 PAGE_MAX = 25
+_WORDS = {
+    "QUOTA_EXCEEDED": "Quota 'PREEMPTIBLE_NVIDIA_A100_GPUS' exceeded. Limit: 0.0 in region us-west4.",
+    "QUOTA_EVERYWHERE": "Quota 'GPUS_ALL_REGIONS' exceeded. Limit: 0.0 globally.",
+}
 DISK_USD_GB_H = 0.10 / 730
 HOME = "us-central1-a"
 
@@ -121,7 +125,8 @@ class GcpSimulator(Simulator):
             text = "The resource 'machineTypes/a2-highgpu-1g' was not found"
             return refused(404, "notFound", text)
         code = fault.text or "ZONE_RESOURCE_POOL_EXHAUSTED"
-        text = "The zone does not have enough resources available to fulfill the request."
+        text = _WORDS.get(code, "The zone does not have enough resources available.")
+        code = "QUOTA_EXCEEDED" if code.startswith("QUOTA") else code
         return as_json(self._begin("insert", HOME, "", error=(code, text)))
 
     def interrupt(self, machine_id: str) -> None:
@@ -170,6 +175,10 @@ class GcpSimulator(Simulator):
     # Machines ---------------------------------------------------------------------------------------
 
     async def _insert(self, request: web.Request) -> web.Response:
+        if self.faults.take("create", "api_disabled"):
+            text = "Compute Engine API has not been used in project 1 before or it is disabled."
+            detail = "SERVICE_DISABLED"
+            return refused(403, "accessNotConfigured", text, "PERMISSION_DENIED", detail=detail)
         zone = request.match_info["zone"]
         body = json.loads(await request.read())
         token = request.query.get("requestId", "")
