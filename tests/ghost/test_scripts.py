@@ -157,3 +157,38 @@ def test_ranks_count_a_snapshot_that_one_of_them_voids(tmp_path: Path) -> None:
     assert {event["step"] for event in run.told("snapshot_void")} == {10}
     numbers = [(event["step"], event["meta"]["number"]) for event in run.told("snapshot_end")]
     assert sorted(numbers)[1:] == [(20, "2"), (20, "2"), (30, "3"), (30, "3"), (40, "4"), (40, "4")]
+
+
+def test_a_replay_tells_the_world_nothing_twice(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    ghost = Ghost(tmp_path, SCRIPTS / "reaching_out.py", OUTSIDE=str(out))
+    bare = ghost.bare()
+    assert bare.status == 0, bare.output
+    for path in out.iterdir():
+        path.unlink()
+    assert ghost.attempt(die_at=45).status == -9
+    assert ghost.attempt(replay=True, die_at=85).told("live")
+    last = ghost.attempt(replay=True)
+    assert last.status == 0, last.output
+    assert final_lines(last) == final_lines(bare)
+    beyond = {*range(29, 45), *range(69, 85)}
+    for name, wanted in (
+        ("wandb", range(100)),
+        ("commands", tens := range(7, 100, 10)),
+        ("system", tens),
+    ):
+        told = [int(line) for line in (out / name).read_text().split()]
+        assert set(told) == set(wanted)
+        # What a dead run told beyond its snapshot is told again by who goes on from there.
+        assert {step for step in told if told.count(step) > 1} <= beyond, name
+    parts = [content for name, content in ghost.files().items() if "tfevents" in name]
+    steps = [int(word) for part in parts for word in part.split() if word != b"begin"]
+    assert sorted(steps) == list(range(100))
+
+
+def test_a_process_that_runs_on_beside_the_loop_ends_the_recording(tmp_path: Path) -> None:
+    run = Ghost(tmp_path, SCRIPTS / "leaves_running.py").attempt()
+    assert run.status == 0, run.output
+    assert not run.told("snapshot_end")
+    assert "starts a process" in run.told("ghost_off")[0]["detail"]

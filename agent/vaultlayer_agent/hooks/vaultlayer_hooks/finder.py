@@ -69,6 +69,10 @@ def _patch_secrets(module):
     _ghost("clock", "patch_secrets", module)
 
 
+def _outside(function):
+    return lambda module: _ghost("outside", function, module)
+
+
 def _patch_safetensors(module):
     from vaultlayer_hooks import saves
 
@@ -119,6 +123,14 @@ PATCHES = {
     "uuid": _patch_uuid,
     "secrets": _patch_secrets,
     "torch": _patch_torch,
+    "subprocess": _outside("patch_subprocess"),
+    "socket": _outside("patch_socket"),
+    "requests.sessions": _outside("patch_requests"),
+    "wandb.sdk.wandb_run": _outside("patch_wandb"),
+    "mlflow.tracking.client": _outside("patch_mlflow"),
+    "tensorboard.summary.writer.event_file_writer": _outside("patch_event_files"),
+    "tensorboardX.event_file_writer": _outside("patch_event_files"),
+    "torch.utils.tensorboard.writer": _outside("patch_summaries"),
     "safetensors.torch": _patch_safetensors,
     "accelerate.accelerator": _patch_accelerator,
     "transformers.trainer": _patch_trainer,

@@ -11,6 +11,7 @@ import os
 import shutil
 import stat
 
+from vaultlayer_hooks.ghost import outside
 from vaultlayer_hooks.ghost.live import of_kind
 from vaultlayer_hooks.ghost.state import Diverged
 
@@ -33,6 +34,7 @@ class Files:
 
     def flush(self):
         """Flush what the script has open for writing, and note the positions."""
+        outside.flush()
         self._open = tuple(
             (name, os.lseek(file.fileno(), 0, os.SEEK_CUR)) for name, file in self._writing()
         )
@@ -77,7 +79,7 @@ class Files:
         if self._image:
             if not os.path.isdir(self._image):
                 raise Diverged("the image of the files is missing: %s" % self._image)
-            self._replace({name for name, _ in writing})
+            self._replace({name for name, _ in writing} | self._held())
         positions = {}
         for name, position in recorded:
             positions.setdefault(name, []).append(position)
@@ -85,10 +87,22 @@ class Files:
             if positions.get(name):
                 _move(file, positions[name].pop(0))
 
+    def _held(self):
+        """Give the files that anything here holds open or mapped, as data bases and memory maps do."""
+        if not os.path.isdir("/proc/self/fd"):
+            return set()
+        found = {os.path.realpath("/proc/self/fd/" + fd) for fd in os.listdir("/proc/self/fd")}
+        with open("/proc/self/maps") as maps:
+            found.update(line.rstrip("\n").split(None, 5)[5] for line in maps if "/" in line)
+        inside = [path for path in found if path.startswith(self._work + os.sep)]
+        return {os.path.relpath(path, self._work) for path in inside if os.path.isfile(path)}
+
     def _replace(self, opened):
         image = _tree(self._image)
         for name in sorted(set(_tree(self._work)) - set(image) - self._first - opened):
-            os.unlink(os.path.join(self._work, name))
+            # Nothing but its beginning is in it, for a replay adds no events; the next ones go there.
+            if not outside.is_event_file(name):
+                os.unlink(os.path.join(self._work, name))
         for name in image:
             source = os.path.join(self._image, name)
             target = os.path.join(self._work, name)
