@@ -16,6 +16,13 @@ from vaultlayer_actors.drivers.cloud.driver import CloudDriver
 from vaultlayer_actors.drivers.cloud.limiter import shared_limiter
 from vaultlayer_actors.drivers.cloud.options import CloudDriverType, CloudOptions
 from vaultlayer_actors.drivers.cloud.reply import Reply
+from vaultlayer_actors.drivers.runpod.bids import (
+    TypesAnswer,
+    bid_of,
+    rent_mutation,
+    rented,
+    types_query,
+)
 from vaultlayer_actors.drivers.runpod.reading import (
     classify,
     detail_of,
@@ -63,6 +70,10 @@ class RunpodOptions(CloudOptions, frozen=True, kw_only=True, forbid_unknown_fiel
     """RunPod's own data centres, its community's machines, or both."""
     cuda: str = "12.8"
     """The least CUDA version of a host's driver, as the default image needs; empty: any."""
+    bids: bool = False
+    """Also bid for interruptible pods through the GraphQL API, which RunPod is taking away."""
+    bid_factor: float = 1.15
+    """How far over the lowest bid that can win now we go."""
     registry: str = ""
     """RunPod's id of a registry credential; empty: public images."""
 
@@ -71,7 +82,8 @@ class RunpodDriver(CloudDriver):
     """RunPod with one API key."""
 
     def __init__(self, context: DriverContext, options: RunpodOptions) -> None:
-        super().__init__(MANIFEST, context, options)
+        manifest = msgspec.structs.replace(MANIFEST, can_spot=options.bids)
+        super().__init__(manifest, context, options)
         self._options = options
         self._refused: dict[str, set[str]] = {}
         """Words that nobody knows → the offers that were refused with them."""
@@ -98,27 +110,42 @@ class RunpodDriver(CloudDriver):
     async def _offers(self, need: Need) -> Sequence[Offer]:
         found: list[Offer] = []
         for cloud in self._options.clouds:
-            params = {
-                "include": "AVAILABILITY",
-                "product": "POD",
-                "count": str(max(1, need.gpu_count)),
-                "cloud": cloud,
-                **({"minCudaVersion": self._options.cuda} if self._options.cuda else {}),
-            }
-            reply = await self._api.call("GET", "/v2/catalog/gpus", call="offers", params=params)
-            for row in reply.decode(Catalog).gpus:
-                found += offers_of(
-                    row,
-                    need,
-                    cloud=cloud,
-                    disk_gb=math.ceil(self._disk_gb(need)),
-                    regions=self._options.regions,
-                )
+            if self._options.spot != "only":
+                found += await self._on_demand(need, cloud)
+            if self._options.bids and self._options.spot != "never":
+                found += await self._bids(need, cloud)
         return found
+
+    async def _on_demand(self, need: Need, cloud: str) -> list[Offer]:
+        params = {
+            "include": "AVAILABILITY",
+            "product": "POD",
+            "count": str(max(1, need.gpu_count)),
+            "cloud": cloud,
+            **({"minCudaVersion": self._options.cuda} if self._options.cuda else {}),
+        }
+        reply = await self._api.call("GET", "/v2/catalog/gpus", call="offers", params=params)
+        disk_gb, regions = math.ceil(self._disk_gb(need)), self._options.regions
+        return [
+            offer
+            for row in reply.decode(Catalog).gpus
+            for offer in offers_of(row, need, cloud=cloud, disk_gb=disk_gb, regions=regions)
+        ]
+
+    async def _bids(self, need: Need, cloud: str) -> list[Offer]:
+        query = {"query": types_query(max(1, need.gpu_count), cloud)}
+        reply = await self._api.call("POST", "/graphql", call="offers", is_safe=True, json=query)
+        types = reply.decode(TypesAnswer).data
+        disk_gb, factor = math.ceil(self._disk_gb(need)), self._options.bid_factor
+        rows = types.gpu_types if types else []
+        bids = [bid_of(row, need, cloud=cloud, disk_gb=disk_gb, factor=factor) for row in rows]
+        return [bid for bid in bids if bid is not None]
 
     # Machines ---------------------------------------------------------------------------------------
 
     async def _make(self, order: Order) -> Instance:
+        if order.offer.spot:
+            return await self._bid(order)
         reply = await self._api.call(
             "POST",
             "/v2/pods",
@@ -132,8 +159,27 @@ class RunpodDriver(CloudDriver):
         self._refused.clear()
         return msgspec.structs.replace(instance_of(reply.decode(Pod)), name=order.name)
 
+    async def _bid(self, order: Order) -> Instance:
+        count = max(1, order.offer.gpu_count)
+        paid_usd_h = order.offer.parts.machine_usd_h if order.offer.parts else 0.0
+        mutation = rent_mutation(self._create_body(order), round(paid_usd_h / count, 4))
+        reply = await self._api.call(
+            "POST",
+            "/graphql",
+            call="create",
+            is_safe=False,
+            accept={400},
+            json={"query": mutation},
+        )
+        return Instance(
+            instance=rented(reply),
+            name=order.name,
+            state="booting",
+            price_usd_h=order.offer.price_usd_h,
+        )
+
     def _create_body(self, order: Order) -> CreatePod:
-        _, gpu, cloud, region = order.offer.offer_id.split("/")
+        _, gpu, cloud, region, *_ = order.offer.offer_id.split("/")
         script = script_of(order, is_vm=False, wheels_url=self._options.wheels_url)
         return CreatePod(
             name=order.name,

@@ -1,4 +1,4 @@
-"""RunPod on loopback: REST v2 with its catalogue, pods, problems and limits."""
+"""RunPod on loopback: REST v2 with its catalogue, pods, problems and limits, and GraphQL beside it."""
 
 import json
 import shlex
@@ -9,6 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from vaultlayer.driver import Clock
+from vaultlayer_actors.drivers.runpod.legacy import NO_CAPACITY, Legacy
 from vaultlayer_actors.drivers.runpod.market import (
     DATA_CENTERS,
     catalogue,
@@ -36,10 +37,6 @@ ACTIONS = {
     "EXITED": ["start", "terminate"],
     "ERROR": ["terminate"],
 }
-NO_CAPACITY = (
-    "There are no longer any instances available with the requested specifications. "
-    "Please refresh and try again."
-)
 NONE_HERE = (
     "There are no instances available with the request specifications. Please try again later."
 )
@@ -82,6 +79,8 @@ class RunpodSimulator(Simulator):
         self.route("GET", "/v2/pods/{id}", "get", self._get)
         self.route("DELETE", "/v2/pods/{id}", "terminate", self._delete)
         self.route("POST", "/v2/pods/{id}/action", "action", self._act)
+        self.legacy = Legacy(self.fleet, self.gpus, command_of)
+        self.route("POST", "/graphql", "graphql", self.legacy.answer)
 
     # What goes wrong --------------------------------------------------------------------------------
 
