@@ -37,6 +37,7 @@ from vaultlayer_agent.layout import Layout
 from vaultlayer_agent.prepare import Preparation, Restored, holds_checkpoint
 from vaultlayer_agent.reports import Reports
 from vaultlayer_agent.surroundings import Surroundings
+from vaultlayer_agent.unsaved import outside_words
 from vaultlayer_agent.way import REPLAYS_MOST, Choice, Kind, Way, next_way
 
 FLUSH_S = 120.0
@@ -151,6 +152,8 @@ class Attempt:
             self._output.say(f"{name} is not complete and was set aside")
         self._around.tracker.begin(restored.step)
         self._output.say(_beginning(self._boot.attempt, restored, restore_s))
+        if self._layout.outputs and self._brief.spec.hooks:
+            self._output.say(outside_words(tuple(map(str, self._layout.outputs.values()))))
         self._course = Course(
             self._around,
             brief=self._brief,

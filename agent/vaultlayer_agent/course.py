@@ -20,6 +20,7 @@ from vaultlayer_agent import ghost as gh
 from vaultlayer_agent import happenings as hp
 from vaultlayer_agent.bucket import Bucket
 from vaultlayer_agent.capture import Capture, HookEvent, hook_path
+from vaultlayer_agent.capture.cut import LOOSE
 from vaultlayer_agent.capture.snapshots import FRAMEWORK, Snapshots, reached_step
 from vaultlayer_agent.commits import Committed, Committer
 from vaultlayer_agent.ghost import Phase
@@ -32,6 +33,7 @@ from vaultlayer_agent.recorder import Recorder
 from vaultlayer_agent.reports import Reports
 from vaultlayer_agent.running import Command, Running
 from vaultlayer_agent.surroundings import Surroundings
+from vaultlayer_agent.unsaved import Saving, tell_tier, tell_unsaved, unsaved_words
 from vaultlayer_agent.way import Kind
 
 FINAL_TRIES = 3
@@ -39,8 +41,6 @@ FINAL_TRIES = 3
 
 COLLECT_AGAIN_S = 10.0
 PARTING_WORDS_S = 0.5
-TIER_WAIT_S = 60.0
-"""A script that has saved nothing so long after its first step is told what that means."""
 
 
 class Secrets(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,6 +105,7 @@ class Course:
             after_seq=earlier._committer.seq if earlier else 0,
         )
         self._committer.ghost = restored.ref if restored.way.kind is Kind.REPLAY else None
+        self._is_safe = restored.way.kind is not Kind.ZERO
         self._saved: Committed | None = None
         """The newest checkpoint of the script's own."""
         self._over = anyio.Event()
@@ -148,7 +149,8 @@ class Course:
         async with task_group() as group:
             group.start_soon(self._collect)
             group.start_soon(self._note_first_step)
-            group.start_soon(self._note_tier)
+            group.start_soon(tell_tier, self._around.tracker, self._reports, self._capture)
+            group.start_soon(tell_unsaved, lambda: self._is_safe, self._tell_unsaved)
             group.start_soon(self._recorder.ask)
             self.ending = await self._running.run(command, self._started)
             group.cancel_scope.cancel()
@@ -272,12 +274,17 @@ class Course:
         if not self._over.is_set():
             await anyio.to_thread.run_sync(self.kill)
 
-    async def _note_tier(self) -> None:
-        """Tell the tier of a script that has not saved anything a while after its first step."""
-        await self._around.tracker.wait_first_step()
-        await anyio.sleep(TIER_WAIT_S)
-        if not self._reports.tier:
-            self._reports.found_tier(*self._capture.tier())
+    def _tell_unsaved(self, how_long: str) -> None:
+        tier, _ = self._capture.tier()
+        seen, outside = self._capture.seen, self._layout.outputs
+        saving = Saving(
+            ghost=self._recorder.ghost,
+            void=seen.void,
+            is_off=self._recorder.pace.every.is_off,
+            outside=tuple(map(str, outside.values())),
+            train=seen.train,
+        )
+        self._reports.found_tier(tier, f"{how_long}: {unsaved_words(saving)}", again=True)
 
     def _committed(self, committed: Committed) -> None:
         step = "" if committed.step is None else f" of step {committed.step}"
@@ -285,6 +292,7 @@ class Course:
             f"checkpoint {committed.seq}{step} is safe: "
             f"{committed.new_b / 1e6:.1f} MB new of {committed.size_b / 1e6:.1f} MB"
         )
+        self._is_safe = self._is_safe or committed.framework != LOOSE
         if committed.framework == FRAMEWORK:
             self._recorder.uploaded(committed.upload_s)
         else:
@@ -358,8 +366,7 @@ class Course:
             await self._running.tell("save")
         else:
             self._around.output.say(
-                f"no time for another save: the last one's {last.new_b / 1e6 if last else 0:.0f} MB "
-                f"would need {needed_s:.0f} s of {grace_s:.0f} s"
+                f"no time for another save, which would need {needed_s:.0f} s of {grace_s:.0f} s"
             )
 
     async def save(self) -> None:

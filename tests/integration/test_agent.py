@@ -163,6 +163,7 @@ async def test_the_next_attempt_goes_on_where_the_killed_one_had_committed(
                     await anyio.sleep(0.05)
             assert f"args ['--from', '{rig.work}/out/checkpoint-" in text
             assert "goes on from checkpoint" in text
+            assert "lies outside the working directory" in text, "which rules exact resume out"
             await eventually(lambda: rig.heard("ckpt", 2), why=lambda: second.log)
             commit = rig.heard("ckpt", 2)[0]
             assert commit.parent == committed.manifest

@@ -3,6 +3,7 @@
 import ast
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,7 @@ Trainer(args=TrainingArguments(out{more})).train()
 """
 
 
-def expected(text: str, **choice: bool) -> Expected:
+def expected(text: str, **choice: Any) -> Expected:
     return expect(facts_of({"train.py": text}), Choice(**choice))
 
 
@@ -59,7 +60,7 @@ def test_the_flag_of_a_matrix_script_is_suggested_as_it_would_be_typed() -> None
     ("text", "choice", "tier"),
     [
         (LOOP, {}, "B"),
-        (LOOP, {"ghost": False}, "E"),
+        (LOOP, {"no_ghost": "--snapshot-every off"}, "E"),
         (LOOP, {"hooks": False}, "E"),
         (LOOP + "    torch.save(m, 'm.pt')", {"hooks": False}, "D"),
         (LOOP + "    torch.save(m, 'm.pt')", {"hooks": False, "resume_args": True}, "C"),
@@ -70,15 +71,19 @@ def test_the_flag_of_a_matrix_script_is_suggested_as_it_would_be_typed() -> None
         (TRAINER.format(more=""), {}, "A"),
         (TRAINER.format(more=", save_strategy='steps'"), {}, "A"),
         (TRAINER.format(more=", save_strategy='no'"), {}, "B"),
-        (TRAINER.format(more=", save_strategy='no'"), {"ghost": False}, "E"),
-        (TRAINER.format(more=", save_only_model=True"), {"ghost": False}, "C"),
+        (TRAINER.format(more=", save_strategy='no'"), {"no_ghost": "--snapshot-every off"}, "E"),
+        (TRAINER.format(more=", save_only_model=True"), {"no_ghost": "--snapshot-every off"}, "C"),
         (TRAINER.format(more=", ignore_data_skip=True"), {}, "B"),
         (TRAINER.format(more=""), {"hooks": False}, "D"),
         ("from trl import GRPOTrainer\nGRPOTrainer(m).train()", {}, "B"),
-        ("from trl import GRPOTrainer\nGRPOTrainer(m).train()", {"ghost": False}, "C"),
+        (
+            "from trl import GRPOTrainer\nGRPOTrainer(m).train()",
+            {"no_ghost": "--snapshot-every off"},
+            "C",
+        ),
         ("import transformers\ntransformers.Trainer(m).train()", {}, "A"),
         ("import lightning as L\nL.Trainer().fit(m)", {}, "B"),
-        ("import lightning as L\nL.Trainer().fit(m)", {"ghost": False}, "C"),
+        ("import lightning as L\nL.Trainer().fit(m)", {"no_ghost": "--snapshot-every off"}, "C"),
         ("import keras\nmodel.fit(x)", {}, "C"),
         ("import jax, optax\nfor i in range(3): w = step(w)", {}, "E"),
         (
@@ -91,14 +96,14 @@ def test_the_flag_of_a_matrix_script_is_suggested_as_it_would_be_typed() -> None
         ("import torch\nimport somebodys_engine\nsomebodys_engine.go()", {}, ""),
     ],
 )
-def test_the_expected_tier(text: str, choice: dict[str, bool], tier: str) -> None:
+def test_the_expected_tier(text: str, choice: dict[str, Any], tier: str) -> None:
     assert expected(text, **choice).tier == tier
 
 
 def test_what_goes_well_or_is_not_known_is_not_told() -> None:
     assert expected(LOOP).lines == []
     assert expected("print(1)").lines == []
-    (line,) = expected(LOOP, ghost=False).lines
+    (line,) = expected(LOOP, no_ghost="--snapshot-every off").lines
     assert line.startswith("expected tier E: it saves nothing that a restart could use")
     assert line.endswith("(--snapshot-every off)")
 
@@ -228,7 +233,7 @@ def test_local_imports_are_followed_one_level(tmp_path: Path) -> None:
     (tmp_path / "engine").mkdir()
     (tmp_path / "engine" / "loop.py").write_text(LOOP)
     (tmp_path / "options.py").write_text("p.add_argument('--resume')")
-    found = look(["python", "train.py"], tmp_path, Choice(ghost=False))
+    found = look(["python", "train.py"], tmp_path, Choice(no_ghost="--snapshot-every off"))
     assert (found.tier, found.resume_args) == ("E", "--resume {latest}")
     assert look(["python", "train.py"], tmp_path, Choice()).tier == "B"
 
@@ -276,3 +281,18 @@ def test_run_tells_on_stderr_or_as_one_object(
     found = json.loads(said.out)
     assert (found["type"], found["tier"]) == ("expected", "E")
     assert found["resume_args"] == "--resume {latest}"
+
+
+def test_an_output_elsewhere_rules_exact_resume_out_and_run_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "train.py").write_text(LOOP)
+    workdir = scan(tmp_path, max_b=10_000)
+    inside = Wish(command=["python", "train.py"], outputs=["out", str(tmp_path / "more")])
+    tell_expected(inside, workdir, as_json=False)
+    assert capsys.readouterr().err == ""
+    elsewhere = Wish(command=["python", "train.py"], outputs=["out", "../out"])
+    tell_expected(elsewhere, workdir, as_json=False)
+    said = capsys.readouterr().err
+    assert "expected tier E" in said
+    assert "--output ../out lies outside the working directory" in said

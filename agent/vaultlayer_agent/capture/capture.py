@@ -26,7 +26,7 @@ from vaultlayer.logging import get_logger
 from vaultlayer_agent.capture.aside import move_aside
 from vaultlayer_agent.capture.code import Code
 from vaultlayer_agent.capture.complete import Finding
-from vaultlayer_agent.capture.cut import Cut
+from vaultlayer_agent.capture.cut import LOOSE, Cut
 from vaultlayer_agent.capture.events import BEGIN, BYE, END, FAILED, HookEvent
 from vaultlayer_agent.capture.eye import LEADING, Eye, Key, Told, View, rank_of
 from vaultlayer_agent.capture.group import Group
@@ -346,7 +346,7 @@ class Capture:
         return Cut(
             files=shelved.files,
             step=newest[1].step if newest else None,
-            framework=newest[1].framework if newest else "files",
+            framework=newest[1].framework if newest else LOOSE,
             tier=letter,
             detail=detail,
             final=final,

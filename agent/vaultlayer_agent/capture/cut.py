@@ -4,6 +4,9 @@ import msgspec
 
 from vaultlayer.checkpoint.source import SourceFile
 
+LOOSE = "files"
+"""In place of a framework: the files of a cut without a checkpoint, which nothing goes on from."""
+
 
 class Cut(msgspec.Struct, frozen=True, kw_only=True):
     """What goes to the committer.

@@ -100,15 +100,26 @@ def _positive(value: float | None, flag: str) -> float | None:
 def tell_expected(wish: Wish, workdir: Workdir, *, as_json: bool) -> None:
     """Say before anything is spent when an interruption would cost all that was done."""
     choice = Choice(
-        hooks=wish.hooks,
-        ghost=not parse_every(wish.snapshot_every).is_off,
-        resume_args=bool(wish.resume_args),
+        hooks=wish.hooks, no_ghost=_no_ghost(wish, workdir), resume_args=bool(wish.resume_args)
     )
     expected = look(wish.command, workdir.path, choice)
     if as_json and expected.tier:
         print_json({"type": "expected", **full(expected)})
     for line in [] if as_json else expected.lines:
         say(line)
+
+
+def _no_ghost(wish: Wish, workdir: Workdir) -> str:
+    """Say what rules snapshots for exact resume out: they hold the working directory, and no other."""
+    if parse_every(wish.snapshot_every).is_off:
+        return "--snapshot-every off"
+    top = workdir.path.resolve()
+    for output in wish.outputs:
+        if not Path(top, output).resolve().is_relative_to(top):
+            return (
+                f"--output {output} lies outside the working directory, which rules snapshots out"
+            )
+    return ""
 
 
 async def _submit_and_attend(

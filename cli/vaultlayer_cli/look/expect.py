@@ -17,12 +17,12 @@ TOLD = frozenset("DE")
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
     """What the job allows.
 
-    `hooks`: they are wanted, and this interpreter will find them. `ghost`: snapshots are not off.
-    `resume_args`: the job has resume arguments.
+    `hooks`: they are wanted, and this interpreter will find them. `no_ghost`: what rules snapshots out, ""
+    for nothing. `resume_args`: the job has resume arguments.
     """
 
     hooks: bool = True
-    ghost: bool = True
+    no_ghost: str = ""
     resume_args: bool = False
 
 
@@ -60,7 +60,7 @@ Verdict = tuple[str, str] | None
 
 def _is_recorded(facts: Facts, choice: Choice) -> bool:
     trains = facts.steps and ("torch" in facts.frameworks or _wraps_torch(facts))
-    return choice.hooks and choice.ghost and trains and not facts.spawns
+    return choice.hooks and not choice.no_ghost and trains and not facts.spawns
 
 
 def _wraps_torch(facts: Facts) -> bool:
@@ -135,8 +135,8 @@ def _because(facts: Facts, choice: Choice) -> str:
         return ""
     if not choice.hooks:
         return " (the hooks are off)"
-    if not choice.ghost:
-        return " (--snapshot-every off)"
+    if choice.no_ghost:
+        return f" ({choice.no_ghost})"
     if facts.spawns:
         return " (training in children that the script starts itself is not recorded)"
     return " (no optimizer step or backward pass is seen in it)"

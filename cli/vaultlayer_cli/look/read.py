@@ -4,6 +4,8 @@ import ast
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
+import msgspec
+
 from vaultlayer_cli.look.command import Target, shell_script_of, target_in_shell, target_of
 from vaultlayer_cli.look.expect import Choice, Expected, expect
 from vaultlayer_cli.look.facts import Facts, facts_of, imports_of
@@ -19,7 +21,7 @@ def look(command: Sequence[str], work: Path, choice: Choice) -> Expected:
     if target is None or facts is None:
         return Expected()
     if target.unhooked:
-        choice = Choice(hooks=False, ghost=choice.ghost, resume_args=choice.resume_args)
+        choice = msgspec.structs.replace(choice, hooks=False)
     return expect(facts, choice)
 
 
