@@ -77,6 +77,15 @@ async def test_what_is_sold_somewhere_but_not_there_now_is_not_offered(rig: Rig)
 
 
 @pytest.mark.anyio
+async def test_a_region_that_does_not_answer_hides_no_other(rig: Rig) -> None:
+    del simulator(rig).stock["ams"]
+    assert {one.region for one in (await rig.driver.offers(NEED)).offers} == {"ewr"}
+    simulator(rig).stock.clear()
+    rig.clock.advance(60.0)
+    assert "Invalid region" in (await rig.driver.offers(NEED)).refusal
+
+
+@pytest.mark.anyio
 async def test_a_plan_by_contract_only_is_not_offered(rig: Rig) -> None:
     simulator(rig).plans["vcg-a100-12c-120g-80vram"]["deploy_ondemand"] = False
     assert (await rig.driver.offers(NEED)).offers == []

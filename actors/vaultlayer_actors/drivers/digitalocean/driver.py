@@ -1,6 +1,7 @@
 """DigitalOcean: GPU droplets, VMs at fixed prices that are billed until they are destroyed."""
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import msgspec
 
@@ -13,10 +14,8 @@ from vaultlayer_actors.drivers.cloud.vms import Plan, VmDriver, plan_of
 from vaultlayer_actors.drivers.digitalocean.reading import classify, instance_of, plans_of
 from vaultlayer_actors.drivers.digitalocean.wire import (
     CreateBody,
-    Droplet,
     Droplets,
     OneDroplet,
-    Size,
     Sizes,
 )
 
@@ -24,6 +23,7 @@ ENDPOINT = "https://api.digitalocean.com"
 IMAGE_OF_1, IMAGE_OF_8 = "gpu-h100x1-base", "gpu-h100x8-base"
 USER_DATA_B_MAX = 64 * 1024
 PAGE = 200
+P = TypeVar("P", Sizes, Droplets)
 
 INTERVALS_S = {"*": 0.25}
 """250 calls a minute; the 5000 an hour are far from a pool's poll each 15 s."""
@@ -79,16 +79,16 @@ class DigitalOceanDriver(VmDriver):
 
     async def _plans(self, need: Need) -> Sequence[Plan]:
         del need
-        sizes: list[Size] = []
-        page: Sizes | None = None
-        number = 1
-        while page is None or _has_more(page):
-            params = {"per_page": PAGE, "page": number}
-            reply = await self._api.call("GET", "/v2/sizes", call="offers", params=params)
-            page = reply.decode(Sizes)
-            sizes += page.sizes
-            number += 1
-        return [plan for size in sizes for plan in plans_of(size)]
+        pages = await self._pages("/v2/sizes", "offers", Sizes)
+        return [plan for page in pages for size in page.sizes for plan in plans_of(size)]
+
+    async def _pages(self, path: str, call: str, kind: type[P], **params: str) -> list[P]:
+        pages: list[P] = []
+        while not pages or _has_more(pages[-1]):
+            where = {**params, "per_page": PAGE, "page": len(pages) + 1}
+            reply = await self._api.call("GET", path, call=call, params=where)
+            pages.append(reply.decode(kind))
+        return pages
 
     async def _make(self, order: Order) -> Instance:
         script = self._script(order)
@@ -114,16 +114,8 @@ class DigitalOceanDriver(VmDriver):
 
     async def _listed(self) -> Sequence[Instance]:
         # Without a type the listing leaves out every machine that has a GPU.
-        droplets: list[Droplet] = []
-        page: Droplets | None = None
-        number = 1
-        while page is None or _has_more(page):
-            params = {"type": "gpus", "per_page": PAGE, "page": number}
-            reply = await self._api.call("GET", "/v2/droplets", call="list", params=params)
-            page = reply.decode(Droplets)
-            droplets += page.droplets
-            number += 1
-        return [instance_of(one) for one in droplets]
+        pages = await self._pages("/v2/droplets", "list", Droplets, type="gpus")
+        return [instance_of(one) for page in pages for one in page.droplets]
 
     async def _look(self, instance: str) -> Instance:
         path = f"/v2/droplets/{instance}"

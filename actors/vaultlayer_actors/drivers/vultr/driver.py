@@ -2,7 +2,9 @@
 
 import base64
 from collections.abc import Sequence
+from typing import TypeVar
 
+import anyio
 import msgspec
 
 from vaultlayer.driver import DriverContext, Instance, Manifest, Need, Order, PriceParts
@@ -17,15 +19,14 @@ from vaultlayer_actors.drivers.vultr.wire import (
     CreateBody,
     OneRow,
     Plans,
-    Row,
     Rows,
-    VultrPlan,
 )
 
 ENDPOINT = "https://api.vultr.com/v2"
 UBUNTU_22 = "1743"
 """Ubuntu 22.04, which has the GPU's driver on GPU plans."""
 PAGE = 500
+P = TypeVar("P", Plans, Rows)
 
 INTERVALS_S = {"*": 0.05}
 """30 calls a second are allowed from one address; 20 leave room for others behind it."""
@@ -81,27 +82,41 @@ class VultrDriver(VmDriver):
         self._options = options
 
     async def _plans(self, need: Need) -> Sequence[Plan]:
-        rows = [row for row in await self._catalogue() if (gpu_of(row) or ("",))[0] == need.gpu]
-        wanted = set(self._options.regions)
+        pages = await self._pages("/plans", "offers", Plans, type="all")
+        rows = [row for page in pages for row in page.plans]
+        rows = [row for row in rows if (gpu_of(row) or ("",))[0] == need.gpu]
         regions = {one for row in rows for one in row.locations if one}
+        if self._options.regions:
+            regions &= set(self._options.regions)
         found: list[Plan] = []
-        for region in sorted(regions & wanted if wanted else regions):
-            free = await self._free(region)
+        failed: list[DriverError] = []
+
+        async def look(region: str) -> None:
+            try:
+                free = await self._free(region)
+            except DriverError as error:
+                failed.append(error)
+                return
             plans = [plan_for(row, region) for row in rows if row.id in free]
-            found += [plan for plan in plans if plan is not None]
+            found.extend(plan for plan in plans if plan is not None)
+
+        async with anyio.create_task_group() as group:
+            for region in sorted(regions):
+                group.start_soon(look, region)
+        # One region that does not answer hides no other one.
+        if failed and not found:
+            raise failed[0]
         return found
 
-    async def _catalogue(self) -> list[VultrPlan]:
-        rows: list[VultrPlan] = []
+    async def _pages(self, path: str, call: str, kind: type[P], **params: str) -> list[P]:
+        pages: list[P] = []
         cursor = ""
-        while True:
-            params = {"type": "all", "per_page": PAGE, **({"cursor": cursor} if cursor else {})}
-            reply = await self._api.call("GET", "/plans", call="offers", params=params)
-            page = reply.decode(Plans)
-            rows += page.plans
-            cursor = _next(page)
-            if not cursor:
-                return rows
+        while not pages or cursor:
+            where = {**params, "per_page": PAGE, **({"cursor": cursor} if cursor else {})}
+            reply = await self._api.call("GET", path, call=call, params=where)
+            pages.append(reply.decode(kind))
+            cursor = _next(pages[-1])
+        return pages
 
     async def _free(self, region: str) -> set[str]:
         """Give what a region has now: a plan's locations only tell where it is ever sold."""
@@ -137,16 +152,8 @@ class VultrDriver(VmDriver):
         return image
 
     async def _listed(self) -> Sequence[Instance]:
-        rows: list[Row] = []
-        cursor = ""
-        while True:
-            params = {"per_page": PAGE, **({"cursor": cursor} if cursor else {})}
-            reply = await self._api.call("GET", "/instances", call="list", params=params)
-            page = reply.decode(Rows)
-            rows += page.instances
-            cursor = _next(page)
-            if not cursor:
-                return [instance_of(row) for row in rows]
+        pages = await self._pages("/instances", "list", Rows)
+        return [instance_of(row) for page in pages for row in page.instances]
 
     async def _look(self, instance: str) -> Instance:
         path = f"/instances/{instance}"
