@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[list[str], list[str]]] = {
     "submit_latency": ([], ["--quick"]),
     "recovery": (["--freezes", "1"], ["--quick"]),
     "step_time": (["--pairs", "3"], ["--quick"]),
+    "fleet": (["--machines", "200", "--minutes", "2"], ["--quick"]),
     "checkpoint_path": (["--size-mb", "256"], ["--size-mb", "16", "--rounds", "1"]),
 }
 """By name: the arguments of a short run, and of one that only shows that it works."""

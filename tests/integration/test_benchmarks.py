@@ -35,6 +35,11 @@ ROWS = {
     },
     "submit_latency": {"submit to first beat", "submit to create call (our share)"},
     "recovery": {"kill: our share", "kill: the whole, to the next new step"},
+    "fleet": {
+        "a cycle over all providers: our work",
+        "API calls an instance-hour, by provider",
+        "a machine ordered and written down",
+    },
     "step_time": {"step, alone", "step, with the agent and uploads"},
 }
 
