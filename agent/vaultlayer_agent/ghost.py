@@ -42,6 +42,8 @@ class Ghost(msgspec.Struct, frozen=True, kw_only=True):
     world: int = 1
     verified: frozenset[int] = frozenset()
     equal: int = 0
+    near: int = 0
+    """Values that differ by less than a hundredth, as those of a GPU may that adds in any order."""
     of: int = 0
     reason: str = ""
 
@@ -94,6 +96,7 @@ def _verified(ghost: Ghost, event: HookEvent) -> Ghost:
         ghost,
         verified=ghost.verified | {event.pid},
         equal=ghost.equal + _count(event, "equal"),
+        near=ghost.near + _count(event, "near"),
         of=ghost.of + _count(event, "of"),
     )
     if len(ghost.verified) < ghost.world:
@@ -136,7 +139,8 @@ def line_of(before: Ghost, ghost: Ghost) -> str:
 
 def proof_of(ghost: Ghost) -> str:
     """Say how many values were compared after going live."""
-    return f"verified, {ghost.equal} of {ghost.of} values equal"
+    near = f", {ghost.near} within 1 % (kernels that are not deterministic)" if ghost.near else ""
+    return f"verified, {ghost.equal} of {ghost.of} values equal{near}"
 
 
 def _count(event: HookEvent, name: str) -> int:

@@ -41,6 +41,12 @@ def test_a_replay_is_unproved_until_all_values_were_compared():
     assert gh.proof_of(ghost) == "verified, 12 of 12 values equal"
 
 
+def test_values_that_are_only_near_are_told():
+    ghost = through(gh.begin(records=True, replays=True), *REPLAYED)
+    ghost = gh.hear(ghost, said("verified", 50, equal="10", of="12", near="2"))
+    assert "10 of 12 values equal, 2 within 1 %" in gh.proof_of(ghost)
+
+
 def test_every_rank_must_have_compared_its_values():
     ghost = gh.begin(records=True, replays=True)
     events = [

@@ -231,7 +231,7 @@ class Session:
     def verified(self, tail):
         """All that the dead run has left has been compared."""
         run.tail = None
-        meta = {"equal": str(tail.equal), "of": str(tail.of)}
+        meta = {"equal": str(tail.equal), "of": str(tail.of), "near": str(tail.near)}
         channel.tell("verified", framework="ghost", step=run.steps, meta=meta)
 
     def end(self):

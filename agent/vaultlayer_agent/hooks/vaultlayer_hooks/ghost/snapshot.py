@@ -84,6 +84,7 @@ def own_tensors():
     """Give the ids of tensors that are ours, or that loaders' iterators will fetch again."""
     ids = {id(t) for t in specs.ghost_tensors()}
     ids.update(run.pulse.own())
+    ids.update(run.staging.own())
     ids.update(loaders.held_ids())
     ids.update(calls.held_ids())
     return ids
@@ -117,11 +118,14 @@ def take(shot, frame, result):
     found = look(frame, result)
     shot.graph = found.graph
     gather = _Gather(found.walk, shot)
-    gather.all()
     try:
+        gather.all()
         clusters = memory.clusters(found.walk, gather.storages)
-    except memory.Shared as reason:
+    except (Void, memory.Shared) as reason:
+        run.staging.give_back(gather.memories)
         raise Void(str(reason)) from None
+    finally:
+        run.staging.join()
     shot.index = {
         "number": shot.number,
         "step": shot.step,
@@ -236,7 +240,7 @@ class _Gather:
             self.constants.append({"path": path, "size": storage.nbytes(), "digest": ""})
             self._shot.constants.append(storage)
             return -len(self.constants)
-        copied = copy_out(storage)
+        copied = run.staging.copy(storage)
         self.memories.append(copied)
         return len(self.memories) - 1
 
@@ -246,16 +250,6 @@ def _is_wrapper(tensor):
         return hasattr(tensor, "__tensor_flatten__") or tensor.untyped_storage().data_ptr() == 0
     except RuntimeError:
         return True
-
-
-def copy_out(storage):
-    """Copy a storage's bytes to host memory."""
-    torch = run.torch
-    whole = torch.empty(0, dtype=torch.uint8, device=storage.device)
-    whole.set_(storage, 0, (storage.nbytes(),), (1,))
-    copied = torch.empty(storage.nbytes(), dtype=torch.uint8)
-    copied.copy_(whole)
-    return copied
 
 
 def relied_gradients():
@@ -281,6 +275,7 @@ def _write(shot, directory, pid):
         if run.pid != pid:
             return
         breathe = _Breather()
+        run.staging.land()
         for number, storage in enumerate(shot.constants):
             entry = shot.index["constants"][number]
             entry["digest"] = digest(storage, breathe)
@@ -292,6 +287,7 @@ def _write(shot, directory, pid):
     except Exception as failure:
         shot.failure = "%s: %s" % (type(failure).__name__, failure)
     finally:
+        run.staging.give_back(shot.copies)
         shot.copies = []
         shot.done.release()
 

@@ -28,6 +28,7 @@ from vaultlayer_hooks.ghost.constants import Constants
 from vaultlayer_hooks.ghost.files import Files
 from vaultlayer_hooks.ghost.mute import Mute
 from vaultlayer_hooks.ghost.session import Session
+from vaultlayer_hooks.ghost.staging import Staging
 from vaultlayer_hooks.ghost.state import OFF, RECORD, REPLAY, Refused, process_name, run
 
 UNORDERED = pulse.KINDS | {"seed"}
@@ -98,6 +99,7 @@ def start(torch):
     run.files = Files()
     run.proof = proof.Proof()
     run.pulse = pulse.Pulse()
+    run.staging = Staging()
     run.on_gpu = torch.cuda.is_available()
     run.fingerprint = fingerprint(torch)
     for name in NEEDED:

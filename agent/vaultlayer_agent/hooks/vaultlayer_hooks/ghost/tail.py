@@ -3,6 +3,7 @@
 import marshal
 import math
 
+from vaultlayer_hooks.ghost import boundary
 from vaultlayer_hooks.ghost.state import run
 
 TOLERANCE = 1e-2
@@ -16,6 +17,7 @@ class Tail:
         self._events = [e for e in events if e[0] not in SILENT]
         self._at = 0
         self.equal = 0
+        self.near = 0
 
     @property
     def of(self):
@@ -34,12 +36,22 @@ class Tail:
         self._at += 1
         if _same(wanted, event):
             self.equal += 1
-        elif not (run.on_gpu and _close(wanted, event)):
+        elif may_differ() and _close(wanted, event):
+            self.near += 1
+        else:
             run.diverge(
                 "event %d after going live: %.80r, and was %.80r" % (self._at, event, wanted)
             )
         if self._at == len(self._events):
             run.verified(self)
+
+
+def may_differ():
+    """Whether kernels may add in another order each time: on a GPU, unless the script forbids it."""
+    torch = run.torch
+    if not run.on_gpu or torch.are_deterministic_algorithms_enabled():
+        return False
+    return any(p.is_cuda for p in boundary.parameters())
 
 
 def _same(a, b):
