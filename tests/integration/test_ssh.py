@@ -7,10 +7,11 @@ from typing import Any
 
 import anyio
 import anyio.to_thread
+import msgspec
 import pytest
 
 from clouds_end_to_end import bare_digest, cloud_home, until
-from ssh_hosts import SshHost, needs_ssh, ssh_hosts
+from ssh_hosts import SSHD, OpenSshHost, SshHost, needs_ssh, ssh_hosts
 from vaultlayer.driver import BootPayload, Driver, DriverContext, Instance, Need, Order
 from vaultlayer.errors import AuthError, CapacityError, DriverError
 from vaultlayer_actors.drivers.ssh import DRIVER
@@ -24,9 +25,13 @@ CLINGS = "setsid sleep 1000 & echo on $CUDA_VISIBLE_DEVICES; sleep 1000"
 TRAIN = ("python", "train.py", "--steps", "40", "--save-steps", "5", "--step-delay", "0.15")
 
 
-@pytest.fixture(scope="module")
-def box(tmp_path_factory: pytest.TempPathFactory) -> Generator[SshHost]:
-    with ssh_hosts(tmp_path_factory.mktemp("ssh"), "box1") as hosts:
+@pytest.fixture(scope="module", params=[SshHost, OpenSshHost], ids=["asyncssh", "openssh"])
+def box(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Generator[SshHost]:
+    if request.param is OpenSshHost and SSHD is None:
+        pytest.skip("no sshd here: install openssh-server; asyncssh serves the same tests")
+    with ssh_hosts(tmp_path_factory.mktemp("ssh"), "box1", kind=request.param) as hosts:
         yield hosts[0]
 
 
@@ -107,6 +112,16 @@ async def test_a_start_that_comes_after_its_stop_starts_nothing(clean: SshHost) 
     assert (late.state, late.detail) == ("gone", "ended by us")
 
 
+@pytest.mark.parametrize("name", ["", ".", "hosts", "vl-", "vl-/..", "../vl-a"])
+async def test_nothing_but_an_instance_of_ours_is_ever_removed(clean: SshHost, name: str) -> None:
+    host = host_of(clean)
+    (clean.home / ".vaultlayer/hosts").mkdir(parents=True)
+    for call in ("stop", "start"):
+        with pytest.raises(DriverError, match="exit 64"):
+            await ask(host, call, name, "1", "2", "1")
+    assert (clean.home / ".vaultlayer/hosts").exists()
+
+
 async def test_jobs_share_a_host_by_gpu_until_it_is_full(clean: SshHost) -> None:
     host = host_of(clean)
     for number, units in ((1, {0}), (2, {1})):
@@ -160,7 +175,11 @@ async def test_a_host_that_cannot_be_reached_is_unknown_and_never_gone(tmp_path:
     with ssh_hosts(tmp_path / "hosts", "box1") as (box,):
         driver = driver_of(tmp_path / "state", box)
         await driver.create(await order_of(driver))
+        other = msgspec.structs.replace(await order_of(driver), name="vl-jabcdefgh2-a2")
         box.silence()
+        # Nobody was there to start anything: that is no riddle.
+        with pytest.raises(CapacityError, match="cannot be reached"):
+            await driver.create(other)
         # Whoever begins anew while the host is silent knows of it all the same.
         for one in (driver, driver_of(tmp_path / "state", box)):
             assert await states(one) == {NAME: "unknown"}

@@ -30,8 +30,9 @@ from vaultlayer.errors import (
 from vaultlayer.gpu import canonical
 from vaultlayer_actors.drivers.cloud.bootstrap import script_of
 from vaultlayer_actors.drivers.cloud.driver import CloudDriver
+from vaultlayer_actors.drivers.cloud.naming import is_ours
 from vaultlayer_actors.drivers.cloud.options import CloudDriverType, CloudOptions
-from vaultlayer_actors.drivers.ssh.reading import Found, instance_of, unknown
+from vaultlayer_actors.drivers.ssh.reading import Found, instance_of, unknown, was_never_reached
 from vaultlayer_actors.drivers.ssh.shell import Host, ask
 
 MANIFEST = Manifest(
@@ -117,6 +118,9 @@ class SshDriver(CloudDriver):
             self._memory.drop(order.name)
             raise
         except DriverError as error:
+            if was_never_reached(error):
+                self._memory.drop(order.name)
+                raise CapacityError(error.what, why=error.why, retryable=True) from None
             raise AmbiguousCreateError(error.what, why=error.why, retryable=True) from None
         if not found.is_there:
             raise CapacityError(
@@ -159,6 +163,8 @@ class SshDriver(CloudDriver):
     async def _end(self, instance: str) -> None:
         name, _, label = instance.partition("@")
         host = self._hosts.get(label)
+        if not is_ours(name):
+            return
         if host is None:
             raise DriverError(
                 f"{instance} cannot be ended",

@@ -6,6 +6,15 @@ root="${HOME:?}/.vaultlayer/hosts"
 mkdir -p "$root" || exit 73
 [ -r /proc/self/environ ] || { echo "VL1 unfit no /proc: Linux is needed"; exit 69; }
 
+# Whatever is removed below is removed by name.
+checked() {
+    case "$1" in
+        */* | *..*) exit 64 ;;
+        vl-?*) ;;
+        *) exit 64 ;;
+    esac
+}
+
 # Everything of an instance carries its name in its environment, whatever group or session it went to.
 alive() {
     grep -lszx "VAULTLAYER_INSTANCE=$1" /proc/[0-9]*/environ 2>/dev/null | cut -d / -f 3
@@ -29,6 +38,7 @@ list() {
 
 # start NAME UNITS OF_ALL IS_GPU, the boot script on standard input.
 start() {
+    checked "$1"
     exec 9>"$root/.lock"
     flock -w 20 9 || { echo "VL1 busy another start holds the lock"; exit 75; }
     if [ ! -d "$root/$1" ]; then
@@ -54,6 +64,7 @@ start() {
 
 # stop NAME: nothing of it is left, and a start that comes late finds its directory taken.
 stop() {
+    checked "$1"
     mkdir -p "$root/$1"
     round=0
     while pids=$(alive "$1"); [ -n "$pids" ]; do

@@ -102,6 +102,12 @@ def fault(target: str, status: int, said: str, hand: Sequence[str]) -> DriverErr
     return DriverError(f"{target} failed", why=f"exit {status}: {line}", retryable=True)
 
 
+def was_never_reached(error: DriverError) -> bool:
+    """Whether a failure came before the host could be asked anything."""
+    why = error.why or ""
+    return "ssh: connect to host" in why or "ssh: Could not resolve hostname" in why
+
+
 def instance_of(host: str, found: Found, price_usd_h: float) -> Instance:
     """Give an instance in our words."""
     return Instance(
