@@ -130,6 +130,35 @@ async def test_only_one_create_is_on_its_way_at_a_time(tmp_path: Path) -> None:
 
 
 @pytest.mark.anyio
+async def test_a_machine_that_is_not_shown_yet_keeps_its_name(rig: Rig) -> None:
+    rig.sim.fleet.knobs.get_lag_s = 30.0
+    made = await rig.made()
+    assert (await rig.driver.get(made.instance)).state == "gone"
+    await rig.made()
+    rig.clock.advance(31.0)
+    assert (await rig.driver.get(made.instance)).name == made.name
+
+
+@pytest.mark.anyio
+async def test_what_the_provider_calls_inactive_is_forgotten(rig: Rig, tmp_path: Path) -> None:
+    rig.sim.fleet.knobs.gone_kept_s = 600.0
+    made = await rig.made()
+    await rig.driver.terminate(made.instance)
+    assert (await rig.driver.get(made.instance)).state == "gone"
+    other = await rig.made()
+    names = Book(tmp_path / "machines.json", rig.clock)
+    assert [names.name_of(one.instance) for one in (made, other)] == ["", other.name]
+
+
+def test_what_nobody_knows_is_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    book = Book(tmp_path / "machines.json", VirtualClock())
+    for _ in range(2):
+        book.tell_strangers(["i-strange"])
+    printed = capsys.readouterr()
+    assert (printed.out + printed.err).count("i-strange") == 1
+
+
+@pytest.mark.anyio
 async def test_a_lost_request_claims_nothing_that_is_made_later(tmp_path: Path) -> None:
     unix_s = 1_800_000_000.0
     book = Book(tmp_path / "machines.json", VirtualClock(), lambda: unix_s)

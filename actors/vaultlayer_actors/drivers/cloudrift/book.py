@@ -56,6 +56,7 @@ class Book:
         self._clock = clock
         self._unix_s = unix_s
         self._strange: set[str] = set()
+        self._ended: set[str] = set()
 
     @asynccontextmanager
     async def turn(self) -> AsyncGenerator[None]:
@@ -96,11 +97,14 @@ class Book:
         pages.names[instance] = name
         self._write(pages)
 
-    def gone(self, instance: str) -> None:
-        """Forget a machine that is gone."""
-        pages = self._read()
-        if pages.names.pop(instance, None) is not None:
-            self._write(pages)
+    def ended(self, instance: str) -> None:
+        """Forget a machine that the provider has called ended, when the book is written next."""
+        self._ended.add(instance)
+
+    def tell_strangers(self, listed: Iterable[str]) -> None:
+        """Say what nobody knows while nothing is on its way."""
+        for instance in sorted(set(listed) - set(self._read().names)):
+            self._tell(instance)
 
     def judge(self, listed: Iterable[str]) -> None:
         """Give machines that nobody knows to the newest create without an answer that they came after."""
@@ -129,6 +133,10 @@ class Book:
         return Pages()
 
     def _write(self, pages: Pages) -> None:
+        """Replace the file; only in one's turn, so that nobody's entry gets lost."""
+        for instance in self._ended:
+            pages.names.pop(instance, None)
+        self._ended.clear()
         draft = self._path.with_suffix(".draft")
         with draft.open("wb") as file:
             file.write(msgspec.json.encode(pages))

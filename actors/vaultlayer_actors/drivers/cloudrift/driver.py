@@ -148,6 +148,8 @@ class CloudRiftDriver(VmDriver):
             async with self._book.turn():
                 rows = await self._rows()
                 self._book.judge(row.id for row in rows)
+        else:
+            self._book.tell_strangers(row.id for row in rows)
         return [instance_of(row, self._book.name_of(row.id)) for row in rows]
 
     async def _rows(self) -> list[Row]:
@@ -159,9 +161,11 @@ class CloudRiftDriver(VmDriver):
         rows = read(await self._post("instances/list", "get", data), Rows).instances
         name = self._book.name_of(instance)
         seen = next((instance_of(row, name) for row in rows if row.id == instance), None)
-        if seen is None or seen.state == "gone":
-            self._book.gone(instance)
+        if seen is None:
+            # It may not be shown yet, so its name is kept.
             return Instance(instance=instance, name=name, state="gone")
+        if seen.state == "gone":
+            self._book.ended(instance)
         return seen
 
     async def _end(self, instance: str) -> None:
