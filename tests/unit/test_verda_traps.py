@@ -14,7 +14,14 @@ from vaultlayer_actors.drivers.conformance import Case, Rig
 from vaultlayer_actors.drivers.conformance.case import rig_of
 from vaultlayer_actors.drivers.verda import DRIVER
 from vaultlayer_actors.drivers.verda.market import TYPES
-from vaultlayer_actors.drivers.verda.reading import gpu_of, instance_of, money, new_id
+from vaultlayer_actors.drivers.verda.reading import (
+    IMAGE,
+    gpu_of,
+    image_of,
+    instance_of,
+    money,
+    new_id,
+)
 from vaultlayer_actors.drivers.verda.simulator import CLIENT, SCRIPTS_MAX, VerdaSimulator
 from vaultlayer_actors.drivers.verda.wire import InstanceType, Row
 from vaultlayer_actors.simulator.machine import State
@@ -76,6 +83,24 @@ async def test_a_spot_machine_says_that_its_disk_goes_with_it_and_every_create_w
         )
         kept = body["os_volume"]["on_spot_discontinue"]
         assert kept == ("delete_permanently" if offer.spot else None)
+
+
+@pytest.mark.anyio
+async def test_a_machine_that_was_made_although_none_was_said_to_be_there_is_taken(
+    rig: Rig,
+) -> None:
+    order = await rig.order()
+    rig.sim.faults.add("unavailable_after", "create")
+    made = await rig.driver.create(order)
+    assert [one.id for one in rig.ours()] == [made.instance]
+    assert [one["name"] for one in sim_of(rig).scripts.values()] == [order.name]
+
+
+def test_the_image_is_one_that_the_machine_boots_from() -> None:
+    assert image_of([]) == image_of(["debian-12", IMAGE]) == IMAGE
+    others = ["ubuntu-24.04-cuda-12.6", "ubuntu-22.04-cuda-12.4-docker", "ubuntu-24.04"]
+    assert image_of(others) == "ubuntu-22.04-cuda-12.4-docker"
+    assert image_of(["debian-12"]) == IMAGE
 
 
 @pytest.mark.parametrize(

@@ -118,5 +118,7 @@ def _show(served: Sequence[SimulatedProvider]) -> None:
             continue
         typer.echo(f"# {one.provider}: {one.url}, direct it at {one.admin_url}/state")
         typer.echo(f"{simulators.config_lines(one)}\n")
-        say(f"its key: echo '{simulators.key_text(one)}' | vaultlayer providers key {one.provider}")
+        say(
+            f"its key: printf %s '{simulators.key_text(one)}' | vaultlayer providers key {one.provider}"
+        )
     say("Ctrl-C ends them, and all their machines")

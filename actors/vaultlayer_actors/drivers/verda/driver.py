@@ -21,6 +21,7 @@ from vaultlayer_actors.drivers.verda.reading import (
     DISK_USD_GB_MONTH,
     NO_CAPACITY,
     classify,
+    image_of,
     instance_of,
     is_early,
     is_gone,
@@ -43,7 +44,6 @@ from vaultlayer_actors.drivers.verda.wire import (
 )
 
 ENDPOINT = "https://api.verda.com/v1"
-IMAGE = "ubuntu-24.04-cuda-12.8-open-docker"
 DISK_GB_LEAST = 50.0
 SETTLE_S = 20.0
 """Within this time a machine that cannot be had says so."""
@@ -98,6 +98,8 @@ class VerdaDriver(CloudDriver):
     def __init__(self, context: DriverContext, options: VerdaOptions) -> None:
         super().__init__(MANIFEST, context, options)
         self._options = options
+        self._images: dict[str, list[str]] = {}
+        """Disk images that each instance type boots from, as the last search told."""
         self._client_id = context.secrets["client_id"]
         self._client_secret = context.secrets["client_secret"]
         clock: Clock = context.clock or SteadyClock()
@@ -132,6 +134,7 @@ class VerdaDriver(CloudDriver):
             "GET", "/instance-types", call="offers", params={"currency": "usd"}
         )
         types = {row.instance_type: row for row in reply.decode(list[InstanceType])}
+        self._images = {name: row.supported_os for name, row in types.items()}
         disk_usd = await self._disk_usd()
         disk_gb = self._verda_disk_gb(need)
         found: list[Offer | None] = []
@@ -187,16 +190,19 @@ class VerdaDriver(CloudDriver):
         except AmbiguousCreateError:
             # A machine may come up with the script; the sweep takes what is left of it.
             raise
-        except DriverError:
-            await self._drop_scripts([script])
-            raise
+        except DriverError as error:
+            if not isinstance(error, CapacityError) or not (found := await self._named(order.name)):
+                await self._drop_scripts([script])
+                raise
+            # "Unavailable" may also have been said too late.
+            made = found[0].instance
         return await self._settle(made, order)
 
     async def _create(self, order: Order, script: str) -> str:
         kind, location, spot = type_at(order.offer.offer_id)
         body = CreateBody(
             instance_type=kind,
-            image=self._options.image or IMAGE,
+            image=self._options.image or image_of(self._images.get(kind, ())),
             hostname=order.name,
             description=order.name,
             location_code=location,

@@ -11,6 +11,7 @@ from vaultlayer_actors.drivers.cloud.pricing import HOURS_A_MONTH, all_in_usd_h
 from vaultlayer_actors.drivers.cloud.reply import Reply
 from vaultlayer_actors.drivers.verda.wire import Done, InstanceType, Money, Refused, Row
 
+IMAGE = "ubuntu-24.04-cuda-12.8-open-docker"
 BILLING_STEP_S = 600.0
 DISK_USD_GB_MONTH = 0.20
 """Used where the price list of volumes does not name NVMe."""
@@ -98,6 +99,14 @@ def offer_of(
         variant=variant_of(row.name),
         arch="x86_64",
     )
+
+
+def image_of(supported: Sequence[str]) -> str:
+    """Give the disk image for a machine: ours, or where it does not boot there the newest with CUDA."""
+    if not supported or IMAGE in supported:
+        return IMAGE
+    with_cuda = sorted(name for name in supported if "cuda" in name)
+    return max(with_cuda, key=lambda name: ("docker" in name, name), default=IMAGE)
 
 
 def type_at(offer_id: str) -> tuple[str, str, bool]:

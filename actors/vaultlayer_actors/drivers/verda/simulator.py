@@ -190,6 +190,8 @@ class VerdaSimulator(Simulator):
             return refused(400, "invalid_request", "Invalid startup script id")
         if kind not in self.available.get(body["location_code"], []):
             return refused(503, "service_unavailable", "Not enough resources")
+        if body["image"] not in TYPES[kind]["supported_os"]:
+            return refused(400, "invalid_request", "The image is not supported")
         volume = f"20000000-0000-4000-8000-{next(self._numbers):012d}"
         self.volumes[volume] = body["hostname"]
         price = TYPES[kind]["spot_price" if body.get("is_spot") else "price_per_hour"]
@@ -202,6 +204,8 @@ class VerdaSimulator(Simulator):
             spec={"body": body, "volume": volume},
             script=self.scripts[script]["script"] if script else "",
         )
+        if self.faults.take("create", "unavailable_after"):
+            return refused(503, "service_unavailable", "Not enough resources")
         if self.faults.take("create", "no_capacity_later"):
             self.fleet.machines[machine.id].state = State.FAILED
         return web.Response(status=202, text=machine.id)
