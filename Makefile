@@ -10,7 +10,7 @@ MATRIX := $(VENV)/.matrixed
 WITNESS := $(VENV)/witness
 NATIVE := $(addprefix tests/integration/test_,contract.py hook_hf_variants.py hook_native.py)
 
-.PHONY: help demo test lint types imports unit integration test-train test-native test-chaos test-matrix test-witness bench docs clean
+.PHONY: help demo demo-clouds test lint types imports unit integration test-train test-native test-chaos test-matrix test-witness bench docs clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -51,6 +51,10 @@ $(WITNESS): $(STAMP) requirements/witness.txt
 ## make demo         an ordinary training script survives two deaths of its machine
 demo: $(TRAIN)
 	@$(BIN)/vaultlayer demo
+
+## make demo-clouds  one job is thrown out by two simulated clouds, ends on a third; weights and bill are shown
+demo-clouds: $(TRAIN)
+	@$(BIN)/vaultlayer demo --clouds
 
 ## make test         lint, types, import contracts, unit, integration with real servers
 test: lint types imports unit integration

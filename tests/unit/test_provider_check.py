@@ -6,14 +6,18 @@ from pathlib import Path
 import pytest
 
 from clouds import Cloud, CloudDriver
-from vaultlayer.driver import Account, Need, Offer, OfferList
+from vaultlayer.driver import Account, DriverContext, Need, Offer, OfferList
 from vaultlayer.messages import CheckRow
+from vaultlayer.simulated import simulator_names
+from vaultlayer_actors.drivers import find_driver
 from vaultlayer_actors.drivers.cloud.api import skew_of
 from vaultlayer_actors.drivers.conformance import Case, Rig
 from vaultlayer_actors.drivers.conformance.case import WRONG, rig_of
 from vaultlayer_actors.drivers.vast import DRIVER
 from vaultlayer_actors.drivers.vast.simulator import VastSimulator
 from vaultlayer_actors.provider_pool import examine as ex
+from vaultlayer_actors.simulator.clock import VirtualClock
+from vaultlayer_actors.simulator.serving import find_simulator
 
 CASE = Case(kind=DRIVER, simulator=VastSimulator, need=Need(gpu="RTX4090", gpu_count=1))
 
@@ -39,6 +43,29 @@ async def test_a_provider_that_is_well_is_found_well_and_nothing_is_made(rig: Ri
     assert "RTX4090 from $0.2" in rows["offers"].found
     assert rig.calls("create") == 0
     assert rig.sim.fleet.machines == {}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("name", simulator_names())
+async def test_every_simulated_provider_passes_with_what_it_says_of_itself(
+    name: str, tmp_path: Path
+) -> None:
+    clock = VirtualClock()
+    simulator = find_simulator(name)(clock)
+    async with simulator.serve():
+        driver = find_driver(name).build(
+            DriverContext(
+                options=simulator.options(),
+                secrets=simulator.secrets(),
+                state_path=tmp_path,
+                clock=clock,
+            )
+        )
+        rows = await ex.examine(driver)
+        await driver.close()
+    assert [(row.name, row.found) for row in rows if row.verdict == "fail"] == []
+    assert by_name(rows)["offers"].verdict == "ok", by_name(rows)["offers"].found
+    assert simulator.fleet.machines == {}
 
 
 @pytest.mark.anyio
