@@ -14,6 +14,7 @@ HERE = Path(__file__).parent
 COMMANDS: dict[str, tuple[list[str], list[str]]] = {
     "startup": (["--runs", "3"], ["--quick"]),
     "hooks": ([], ["--quick"]),
+    "ghost": (["--rounds", "3"], ["--quick"]),
     "ledger": ([], ["--quick"]),
     "submit_latency": ([], ["--quick"]),
     "recovery": (["--freezes", "1"], ["--quick"]),

@@ -26,6 +26,14 @@ ROWS = {
         "idle USS, all",
     },
     "hooks": {"start, bare: pass", "cost of hooks: pass"},
+    "ghost": {
+        "recording, a step",
+        "log, a step",
+        "replay, a skipped step",
+        "snapshot stall, small state",
+        "snapshot stall, a GB more",
+        "start without training",
+    },
     "ledger": {
         "ledger append, one writer",
         "appends a second, 4 writers, 1 stream",

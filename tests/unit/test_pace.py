@@ -1,6 +1,8 @@
 """How often a snapshot is asked for."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vaultlayer.every import Every, parse_every
 from vaultlayer_agent import pace as pc
@@ -29,6 +31,31 @@ def test_the_interval_is_youngs_within_bounds(
 ):
     pace = Pace(stall_s=stall_s, upload_s=upload_s, between_s=between_s)
     assert pc.interval_s(pace) == pytest.approx(wanted_s)
+
+
+@given(
+    stall_s=st.floats(0.3, 200.0),
+    between_s=st.floats(0.5 * HOUR_S, 100 * HOUR_S),
+    off=st.sampled_from([0.5, 0.8, 1.25, 2.0]),
+)
+def test_no_other_interval_wastes_less(stall_s: float, between_s: float, off: float):
+    """Waste is the stall in each interval, and half an interval for each interruption."""
+
+    def waste(interval_s: float) -> float:
+        return stall_s / interval_s + interval_s / (2 * between_s)
+
+    chosen_s = pc.interval_s(Pace(stall_s=stall_s, between_s=between_s))
+    other_s = min(max(chosen_s * off, pc.LEAST_S), pc.MOST_S)
+    assert waste(chosen_s) <= waste(other_s) * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("stall_s", [0.001, 0.05, 1.0])
+def test_a_job_shorter_than_the_first_snapshot_stands_to_lose_less_than_a_boot(stall_s: float):
+    """A new machine takes longer to come than all that a death before the first snapshot costs."""
+    pace = pc.recording(Pace(stall_s=stall_s), 0.0)
+    assert not pc.is_due(pace, pc.FIRST_S - 0.1)
+    assert pc.is_due(pace, pc.FIRST_S)
+    assert pc.FIRST_S <= pc.LEAST_S <= pc.interval_s(pace)
 
 
 def test_the_first_comes_early_and_the_next_by_what_it_cost():

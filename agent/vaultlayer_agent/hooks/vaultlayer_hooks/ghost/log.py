@@ -85,7 +85,7 @@ class Writer:
         """`count`: events in all segments before this one."""
         self._directory = directory
         self.pending = []
-        self.count = count
+        self.before = count
         self.closed_b = 0
         self._open(number)
 
@@ -96,20 +96,25 @@ class Writer:
         self._fd = os.open(path, flags, 0o600)
         os.write(self._fd, MAGIC)
         self.size_b = len(MAGIC)
-        self._flushed = _clock()
+        self.due_s = _clock() + FLUSH_S
+
+    @property
+    def count(self):
+        """How many events there are in all segments, this one included."""
+        return self.before + len(self.pending)
 
     def append(self, event):
         """Add an event; it is on its way to the disk at the latest `FLUSH_S` and one event later."""
         self.pending.append(event)
-        self.count += 1
-        if _clock() - self._flushed >= FLUSH_S:
+        if _clock() >= self.due_s:
             self.flush()
 
     def flush(self):
         """Write what is pending."""
-        self._flushed = _clock()
+        self.due_s = _clock() + FLUSH_S
         if self.pending:
             events, self.pending = self.pending, []
+            self.before += len(events)
             data = memoryview(encode(events))
             self.size_b += len(data)
             while data:
@@ -117,8 +122,8 @@ class Writer:
 
     def rotate(self, number):
         """Close the segment and open the next; give the closed one's size in bytes."""
+        # Not synced: the agent reads it from this machine while it lives, or nobody does.
         self.flush()
-        os.fsync(self._fd)
         os.close(self._fd)
         size_b = self.size_b
         self.closed_b += size_b
@@ -138,11 +143,15 @@ def note(kind, value=None):
     if run.mode == OFF:
         return
     event = (kind, value)
-    try:
-        run.writer.append(event)
-    except (OSError, ValueError) as failure:
-        run.give_up("the log cannot be written: %s" % failure)
-        return
+    writer = run.writer
+    # What `Writer.append` does, without a call: this runs for every value that leaves a tensor.
+    writer.pending.append(event)
+    if _clock() >= writer.due_s:
+        try:
+            writer.flush()
+        except (OSError, ValueError) as failure:
+            run.give_up("the log cannot be written: %s" % failure)
+            return
     if run.tail is not None:
         run.tail.check(event)
 

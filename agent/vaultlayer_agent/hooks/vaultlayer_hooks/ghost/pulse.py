@@ -19,7 +19,6 @@ class Pulse:
 
     def __init__(self):
         self._late = deque()
-        self._losses = []
 
     def own(self):
         """Give the ids of tensors that are ours."""
@@ -39,16 +38,15 @@ class Pulse:
             count = p.numel()
             if count:
                 at = (steps // len(params)) * ELEMENTS % count
-                flat = p.detach().reshape(-1) if p.is_contiguous() else p.detach().flatten()
-                self._sample("sample", flat[at : at + ELEMENTS])
+                self._sample("sample", _elements(p.detach(), at, min(ELEMENTS, count - at)))
         while len(self._late) > 4 * LATE_STEPS:
             self._tell_late()
 
     def _sample(self, kind, tensor):
-        if tensor.device.type != "cuda":
+        if not tensor.is_cuda:
             run.depth += 1
             try:
-                value = tensor.detach().tolist()
+                value = tensor.tolist()
             finally:
                 run.depth -= 1
             log.note(kind, ("list", value))
@@ -68,3 +66,10 @@ class Pulse:
     def restart(self):
         """Forget what is on its way; after going live it is not there either."""
         self._late.clear()
+
+
+def _elements(tensor, at, count):
+    """Give `count` elements from number `at` on; a view where the tensor allows one."""
+    if tensor.is_contiguous():
+        return tensor.as_strided((count,), (1,), tensor.storage_offset() + at)
+    return tensor.flatten().narrow(0, at, count)

@@ -28,6 +28,7 @@ from vaultlayer_hooks.ghost.tail import Tail
 KEPT = 2
 TELL_STEP_S = 0.2
 CLOSER_PATIENCE_STEPS = 64
+_clock = time.perf_counter  # before the script's own calls of it are recorded
 UNORDERED = pulse.KINDS | {"seed"}
 
 
@@ -45,8 +46,8 @@ class Session:
         self.due_at_step = None
         self.due = False
         self.due_since = 0
-        self.last_at = time.perf_counter()
-        self.began = time.perf_counter()
+        self.last_at = _clock()
+        self.began = _clock()
         self.reader = None
         self.hurried_until = 0.0
         self.proven = set()
@@ -57,6 +58,7 @@ class Session:
         """The first call that a replay skips: set-up is over."""
         if not run.started:
             run.started = True
+            run.begin = _nothing
             run.depth += 1
             try:
                 run.constants.take()
@@ -69,23 +71,26 @@ class Session:
         """A step of a recording (or of a live run) has ended; runs inside our own depth."""
         run.pulse.step(run.steps)
         self.reached.note(run.steps)
-        self._listen()
-        self._tell_step()
+        now = _clock()
+        if now >= self.listen_at:
+            self.listen_at = now + channel.READ_EVERY_S
+            self._listen()
+        if now - self.told_at >= TELL_STEP_S:
+            self.told_at = now
+            self._tell_step()
         if self.shot is not None:
             self._watch()
         if run.steps == self.die_at:
             self._die()
-        if self._is_due(key):
+        if self._is_due(key, now):
             self._snapshot(key)
 
     told_at = 0.0
+    listen_at = 0.0
 
     def _tell_step(self):
         """Let the agent know where we are: it names the step of a snapshot that all ranks must take."""
-        now = time.perf_counter()
-        if now - self.told_at >= TELL_STEP_S:
-            self.told_at = now
-            channel.tell("ghost_step", drop=True, framework="ghost", step=run.steps)
+        channel.tell("ghost_step", drop=True, framework="ghost", step=run.steps)
 
     def _die(self):
         """End as a lost machine does; only tests ask for it."""
@@ -108,12 +113,12 @@ class Session:
         run.writer.flush()
         self.hurried_until = time.perf_counter() + float(message.get("grace_s") or 0.0)
 
-    def _is_due(self, key):
+    def _is_due(self, key, now):
         if self.shot is not None:
             return False
         asked = self.due_at_step is not None and run.steps >= self.due_at_step
         by_steps = self.every_steps and run.steps % self.every_steps == 0
-        by_time = self.every_s and time.perf_counter() - self.last_at >= self.every_s
+        by_time = self.every_s and now - self.last_at >= self.every_s
         if asked or by_steps or by_time:
             self.due, self.due_at_step = True, None
         if not self.due:
@@ -127,7 +132,7 @@ class Session:
     def _snapshot(self, key):
         self.due = False
         self.due_since = 0
-        self.last_at = time.perf_counter()
+        self.last_at = _clock()
         self.number += 1
         shot = snapshot.Shot(self.number, key)
         meta = {"number": str(self.number)}
@@ -196,7 +201,7 @@ class Session:
         self._go_live(sys._getframe(2))
 
     def _go_live(self, frame):
-        began = time.perf_counter()
+        began = _clock()
         replay_ms = (began - self.began) * 1e3
         try:
             golive.restore(self.reader, frame, run.result)
@@ -214,7 +219,7 @@ class Session:
         run.mode = RECORD
         run.went_live = True
         self.mute.off()
-        self.last_at = time.perf_counter()
+        self.last_at = _clock()
         self.told_at = 0.0
         meta = {
             "replay_ms": "%.1f" % replay_ms,
@@ -279,6 +284,10 @@ class Session:
     mute = None
     tail_events = ()
     closed_b = 0
+
+
+def _nothing():
+    """Set-up is over already."""
 
 
 def parse_every(text):

@@ -54,16 +54,25 @@ def _tensor_spec(tensor):
     layout = tensor.layout
     if layout is not run.torch.strided or tensor.is_quantized:
         raise Unknown(layout)
+    dtype, device = tensor.dtype, tensor.device
     shape = tuple(tensor.shape)
     stride = None if tensor.is_contiguous() else tuple(tensor.stride())
     return (
         "T",
         shape,
-        str(tensor.dtype)[6:],
-        str(tensor.device),
+        _spelled.get(dtype) or _spell(dtype, str(dtype)[6:]),
+        _spelled.get(device) or _spell(device, str(device)),
         tensor.requires_grad,
         stride,
     )
+
+
+_spelled = {}
+
+
+def _spell(what, text):
+    _spelled[what] = text
+    return text
 
 
 def _pairs(mapping, depth):
@@ -137,10 +146,10 @@ def number_of(value):
     """Give the number of a value's spec, or None where no spec describes it."""
     try:
         described = spec(value)
-        hash(described)
+        known = _numbers.get(described)
     except Exception:
         return None
-    return number(described)
+    return number(described) if known is None else known
 
 
 def take_new():
