@@ -102,6 +102,20 @@ async def test_the_same_unknown_words_at_every_offer_make_the_order_suspect(rig:
 
 
 @pytest.mark.anyio
+async def test_an_order_that_was_taken_clears_the_suspicion(rig: Rig) -> None:
+    offers = list((await rig.driver.offers(NEED)).offers)
+    offers += (await rig.driver.offers(Need(gpu="A100_80", gpu_count=1))).offers
+    rig.sim.faults.add("no_capacity", "create", times=2, text="the moon is full")
+    for offer in offers[:2]:
+        with pytest.raises(CapacityError):
+            await rig.driver.create(await rig.order(offer))
+    await rig.driver.create(await rig.order(offers[2]))
+    rig.sim.faults.add("no_capacity", "create", text="the moon is full")
+    with pytest.raises(CapacityError):
+        await rig.driver.create(await rig.order(offers[3]))
+
+
+@pytest.mark.anyio
 async def test_no_capacity_at_every_offer_never_makes_the_order_suspect(rig: Rig) -> None:
     rig.sim.faults.add("no_capacity", "create", times=-1)
     offers = (await rig.driver.offers(NEED)).offers

@@ -35,6 +35,9 @@ from vaultlayer_actors.drivers.runpod.wire import Catalog, CreateGpu, CreatePod,
 ENDPOINT = "https://api.runpod.io"
 IMAGE = "runpod/pytorch:1.0.2-cu1281-torch280-ubuntu2404"
 
+WORDS_MAX = 32
+"""Texts with numbers of requests in them are never the same twice, and are not kept for ever."""
+
 INTERVALS_S = {"*": 0.25, "list": 1.0, "offers": 0.5}
 """The vendor counts calls a minute, an hour and a day and says in its headers how many; its example is
 60 a minute, so a few at once are free and a 429 tells how long to wait."""
@@ -194,6 +197,8 @@ class RunpodDriver(CloudDriver):
         )
 
     def _refusal(self, order: Order, reply: Reply) -> DriverError:
+        if len(self._refused) > WORDS_MAX:
+            self._refused.clear()
         offers = self._refused.setdefault(detail_of(reply), set())
         offers.add(order.offer.offer_id)
         return refusal_of(reply, len(offers))
