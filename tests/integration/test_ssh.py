@@ -12,7 +12,15 @@ import pytest
 
 from clouds_end_to_end import bare_digest, cloud_home, until
 from ssh_hosts import SSHD, OpenSshHost, SshHost, needs_ssh, ssh_hosts
-from vaultlayer.driver import BootPayload, Driver, DriverContext, Instance, Need, Order
+from vaultlayer.driver import (
+    BootPayload,
+    Driver,
+    DriverContext,
+    Instance,
+    Need,
+    Order,
+    TellsAccount,
+)
 from vaultlayer.errors import AuthError, CapacityError, DriverError
 from vaultlayer_actors.drivers.ssh import DRIVER
 from vaultlayer_actors.drivers.ssh.shell import Host, ask
@@ -220,10 +228,15 @@ async def test_host_keys_are_checked_and_the_way_to_accept_them_is_told(
         await ask(host, "list")
     assert f"ssh -p {clean.port}" in (caught.value.mend or "")
     assert "is not known" in (await driver_of(tmp_path, clean).offers(ONE)).refusal
+    driver = driver_of(tmp_path, clean)
+    assert isinstance(driver, TellsAccount)
+    with pytest.raises(AuthError, match="is not known"):
+        await driver.account()
     clean.change_key()
     with pytest.raises(AuthError):
         await ask(host, "list")
     clean.accept()
+    assert (await driver.account()).can_create
     assert await ask(host, "list") == []
 
 

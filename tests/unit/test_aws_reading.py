@@ -88,6 +88,14 @@ def test_types_that_only_look_alike_are_passed_over() -> None:
     assert fitting([kind()], NEED)
     fraction = kind("L4", 2861)
     assert not fitting([fraction], Need(gpu="L4", gpu_count=1))
+    eighth = Gpu(
+        name="L4",
+        manufacturer="NVIDIA",
+        count=1,
+        gpu_partition_size=0.125,
+        memory_info=Memory(size_in_mi_b=22888),
+    )
+    assert not fitting([kind(gpu_info=Gpus(gpus=[eighth]))], Need(gpu="L4", gpu_count=1))
     arm = kind(processor_info=Processor(supported_architectures=["arm64"]))
     amd = kind(gpu_info=Gpus(gpus=[Gpu(name="A10G", manufacturer="AMD", count=1)]))
     for other in (arm, amd, kind("Novelty 9000"), kind(gpu_info=None)):
@@ -122,6 +130,7 @@ def test_an_offers_id_tells_zone_type_and_market() -> None:
         ("SignatureDoesNotMatch", 403, "provider-auth"),
         ("RequestExpired", 400, "provider-auth"),
         ("UnauthorizedOperation", 403, "provider-auth"),
+        ("AuthFailure.ServiceLinkedRoleCreationNotPermitted", 403, "provider-auth"),
         ("Blocked", 403, "provider-balance"),
         ("InsufficientInstanceCapacity", 500, "no-capacity"),
         ("UnfulfillableCapacity", 400, "no-capacity"),
@@ -134,6 +143,11 @@ def test_an_offers_id_tells_zone_type_and_market() -> None:
 def test_each_code_has_its_meaning(code: str, status: int, kind: str) -> None:
     error = error_of(Failure(call="create", code=code, text="", status=status))
     assert error.code == kind
+
+
+def test_a_clock_that_is_wrong_is_no_wrong_key() -> None:
+    error = error_of(Failure(call="list", code="RequestExpired", text="", status=400))
+    assert "NTP" in (error.mend or "")
 
 
 def test_a_server_failure_of_a_create_is_unclear_and_of_a_read_is_not() -> None:

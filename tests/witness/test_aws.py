@@ -117,6 +117,8 @@ async def test_prices_types_and_zones_are_the_same_to_both(rig: Rig) -> None:
         "Name": "A10G",
         "Manufacturer": "NVIDIA",
         "Count": 1,
+        "LogicalGpuCount": 1,
+        "GpuPartitionSize": 1.0,
         "MemoryInfo": {"SizeInMiB": 22888},
     }
     told = {one["AvailabilityZone"]: float(one["SpotPrice"]) for one in out[1]}

@@ -34,7 +34,9 @@ async def examine(driver: Driver) -> list[CheckRow]:
         account = await account_of(driver)
     except DriverError as error:
         account = Account()
-        rows.append(CheckRow(name="account", verdict="warn", found=words(error)))
+        rows.append(
+            CheckRow(name="account", verdict="warn", found=words(error), mend=error.mend or "")
+        )
     rows += [rights(name, account), balance(name, account), clock(account)]
     if account.strange_gpus:
         rows.append(strange(account))

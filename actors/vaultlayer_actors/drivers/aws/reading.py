@@ -107,7 +107,7 @@ def fitting(kinds: Sequence[Kind], need: Need) -> list[Kind]:
 
 def _gpu_of(kind: Kind) -> tuple[str, int] | None:
     gpus = kind.gpu_info.gpus if kind.gpu_info else []
-    if len(gpus) != 1 or gpus[0].manufacturer != "NVIDIA":
+    if len(gpus) != 1 or gpus[0].manufacturer != "NVIDIA" or gpus[0].gpu_partition_size != 1.0:
         return None
     if ARCH not in map(arch_of, kind.processor_info.supported_architectures):
         return None
@@ -195,9 +195,15 @@ _BAD_KEY = {
     "MissingAuthenticationToken",
     "UnrecognizedClientException",
     "ExpiredToken",
-    "RequestExpired",
 }
-_NO_RIGHT = {"UnauthorizedOperation", "AccessDenied", "AccessDeniedException"}
+_BAD_CLOCK = {"RequestExpired", "RequestTimeTooSkewed"}
+_NO_RIGHT = {
+    "UnauthorizedOperation",
+    "AccessDenied",
+    "AccessDeniedException",
+    # The first spot machine of an account makes a role of its own.
+    "AuthFailure.ServiceLinkedRoleCreationNotPermitted",
+}
 _ACCOUNT = {"Blocked", "OptInRequired", "PendingVerification"}
 _CAPACITY = {
     "InsufficientInstanceCapacity",
@@ -257,6 +263,12 @@ def _of_account(failure: Failure) -> DriverError | None:
     if failure.code in _ACCOUNT:
         mend = "look at the account's messages and payments at console.aws.amazon.com"
         return BalanceError("the AWS account may not be used", why=failure.why, mend=mend)
+    if failure.code in _BAD_CLOCK:
+        return AuthError(
+            "AWS refuses the time of our requests",
+            why=failure.why,
+            mend="let this machine's clock follow NTP: timedatectl set-ntp true",
+        )
     if failure.code in _BAD_KEY or failure.status in {401, 403}:
         mend = "vaultlayer providers key aws"
         return AuthError("AWS does not accept the key", why=failure.why, mend=mend)

@@ -79,6 +79,8 @@ def type_row(kind: Type) -> Mapping[str, Tree]:
         "name": kind.gpu,
         "manufacturer": kind.maker,
         "count": kind.count,
+        "logicalGpuCount": kind.count,
+        "gpuPartitionSize": 0.125 if kind.name.startswith("g6f") else 1.0,
         "memoryInfo": {"sizeInMiB": kind.memory_mib},
     }
     return {

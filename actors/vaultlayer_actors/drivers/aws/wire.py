@@ -28,6 +28,8 @@ class Gpu(_Wire, frozen=True, kw_only=True):
     name: str = ""
     manufacturer: str = ""
     count: int = 0
+    gpu_partition_size: float = 1.0
+    """How much of a GPU it is; botocore's older models leave it out."""
     memory_info: Memory = Memory()
 
 

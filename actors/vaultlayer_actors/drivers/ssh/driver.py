@@ -12,6 +12,7 @@ import anyio
 import msgspec
 
 from vaultlayer.driver import (
+    Account,
     DriverContext,
     Instance,
     Manifest,
@@ -74,6 +75,14 @@ class SshDriver(CloudDriver):
 
     async def close(self) -> None:
         """Nothing is held open between calls."""
+
+    async def _account(self) -> Account:
+        """Tell of the first host that does not answer: listings only call what is on it unknown."""
+        answers = await self._ask_all(list(self._hosts.values()))
+        for answer in answers.values():
+            if isinstance(answer, DriverError):
+                raise answer
+        return Account(can_create=True)
 
     # Offers -----------------------------------------------------------------------------------------
 
