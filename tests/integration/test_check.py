@@ -5,14 +5,28 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from chaos.world import World
+
 JOBS = Path(__file__).parents[1] / "jobs"
 SCRIPTS = Path(__file__).parents[1] / "matrix" / "scripts"
 pytestmark = [pytest.mark.integration, pytest.mark.train, pytest.mark.timeout(300)]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    made = World(tmp_path)
+    try:
+        made.up()
+        yield made
+    finally:
+        made.down()
 
 
 def check(tmp_path: Path, script: Path, *words: str, status: int) -> dict[str, Any]:
@@ -76,3 +90,29 @@ def test_a_script_that_never_trains_is_refused(tmp_path: Path) -> None:
     said = check(tmp_path, script, status=65)
     assert said["code"] == "check-impossible"
     assert said["what"] == "the script ended without an optimizer step"
+
+
+def test_a_running_jobs_snapshot_is_replayed_here_while_it_goes_on(world: World) -> None:
+    work = world.base / "work"
+    work.mkdir()
+    text = (JOBS / "check_loop.py").read_text()
+    seeded = text.replace("manual_seed(5)", "manual_seed(int(os.environ['SEED']))")
+    (work / "train.py").write_text(seeded)
+    pins = ("--env", "OMP_NUM_THREADS=1", "--env", "SEED=5")
+    command = [sys.executable, "train.py"]
+    world.call("run", "--detach", "--snapshot-every", "20steps", *pins, "--", *command, cwd=work)
+    early = json.loads(world.call("check", "--json", "@last", check=False))
+    assert early["code"] == "check-impossible"
+    assert "no snapshot" in early["what"]
+    end_s = time.monotonic() + 120
+    while not world.state("@last").get("checkpoints"):
+        assert time.monotonic() < end_s
+        time.sleep(0.3)
+    found = json.loads(world.call("check", "--json", "--env", "SEED=5", *pins[:2], "@last"))
+    assert (found["verdict"], found["tier"]) == ("exact", "B")
+    assert found["recorded"]["equal"] == found["recorded"]["of"] > 0
+    assert found["skipped_steps"] >= 20
+    failed = json.loads(world.call("check", "--json", *pins[:2], "@last", check=False))
+    assert failed["verdict"] == "differs"
+    assert "SEED" in failed["fell"], "the job's own variables are sealed, and are named again"
+    assert world.state("@last")["status"] == "running"

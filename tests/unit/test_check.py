@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from histories import History
 from vaultlayer.errors import CheckError
 from vaultlayer_cli.check.bare import Bare, copy_out, failure, run_bare
+from vaultlayer_cli.check.snapshot import found_of
 from vaultlayer_cli.check.trace import (
     RECORD,
     Tally,
@@ -230,3 +232,47 @@ def test_a_copy_has_links_and_not_what_is_left_out(workdir: Workdir, tmp_path: P
     copy_out(workdir, tmp_path / "copy")
     assert (tmp_path / "copy" / "link").read_text() == "x"
     assert not (tmp_path / "copy" / "data" / "big.bin").exists()
+
+
+# A job's snapshot replayed here ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("phase", "reason", "tail", "verdict", "said"),
+    [
+        ("recording", "", "", EXACT, ["EXACT: replayed to step 60", "49 of 49 came again"]),
+        (
+            "fallen",
+            "refused: device is not what it was: cpu, and was NVIDIA A100",
+            "",
+            UNKNOWN,
+            ["NOT COMPARED", "NVIDIA A100"],
+        ),
+        ("replaying", "", "", UNKNOWN, ["it was not done after 9 s"]),
+        ("fallen", "event 3 is another one", "", DIFFERS, ["NOT EXACT", "event 3"]),
+        (
+            "fallen",
+            "the script ended in the replay (status 1)",
+            "Traceback\nKeyError: 'SEED'\n",
+            DIFFERS,
+            ["KeyError: 'SEED'"],
+        ),
+    ],
+)
+def test_what_a_replayed_snapshot_says(
+    phase: str, reason: str, tail: str, verdict: str, said: list[str]
+) -> None:
+    outcome = {
+        "phase": phase,
+        "step": 60,
+        "equal": 49 if verdict == EXACT else 0,
+        "of": 49 if verdict == EXACT else 0,
+        "reason": reason,
+        "took_s": 9.0,
+        "tail": tail,
+    }
+    found = found_of(History().job, 2_000_000, outcome)
+    text = "\n".join(lines_of(found))
+    assert found.verdict == verdict
+    assert [one for one in said if one not in text] == []
+    assert "kill" not in text

@@ -22,7 +22,8 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     `zero` (started again) or `unknown` (went on, and nothing could be compared).
     `steps`: the resumed steps compared with those before the kill. `recorded`: values that the script itself
     read, compared by ghost replay. `undisturbed`: steps of the job before the kill against the bare run.
-    `skipped_steps`: those that were not run again. `step_s`: a step as a job, without the
+    `killed_at_step` is 0 where nothing was killed, but a job's snapshot replayed here. `skipped_steps`: those
+    that were not run again. `step_s`: a step as a job, without the
     snapshot's stall. `bare_spread`: the middle half of the bare steps, as a share of their median.
     """
 
@@ -77,7 +78,7 @@ def lines_of(found: Found) -> list[str]:
     """Give what a person reads."""
     lines = [f"tier {found.tier or '?'}: {found.detail}", _verdict_line(found)]
     if found.fell:
-        lines.append(f"it fell back: {found.fell}")
+        lines.append(f"why: {found.fell}")
     if found.steps.of:
         lines.append(
             f"after the kill, {found.steps} steps left the parameters that they had left before"
@@ -90,6 +91,11 @@ def lines_of(found: Found) -> list[str]:
 
 
 def _verdict_line(found: Found) -> str:
+    if not found.killed_at_step:
+        return {
+            EXACT: f"EXACT: replayed to step {found.skipped_steps}, and went on as the job has done",
+            DIFFERS: "NOT EXACT: the replay does not go on as the job has done",
+        }.get(found.verdict, "NOT COMPARED: this machine cannot replay it")
     at = f"killed after step {found.killed_at_step}"
     again = max(0, found.killed_at_step - found.skipped_steps)
     return {

@@ -1,6 +1,7 @@
 """`vaultlayer check`."""
 
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +12,7 @@ from vaultlayer.settings import Settings, find_home
 from vaultlayer_cli import exit_codes
 from vaultlayer_cli import run_options as opt
 from vaultlayer_cli.check.play import Plan, play
+from vaultlayer_cli.check.snapshot import check_job
 from vaultlayer_cli.check.verdict import EXACT, Found, lines_of
 from vaultlayer_cli.config_file import settings_or_none
 from vaultlayer_cli.connect import run_async
@@ -42,34 +44,41 @@ def check(  # noqa: PLR0917  typer calls it by name
     snapshot; what the job does afterwards is compared, step by step, with what it had done before. All of it
     happens in copies of the working directory and with a broker of its own; nothing of yours is changed.
 
+    With a job in place of a command, that job's newest snapshot is fetched and replayed here, while the job
+    goes on: its next values must be those that the job has recorded.
+
     The exit status is 0 when it went on exactly, and 1 when it did not or that could not be seen.
     """
+    words = list(command or [])
+    variables = gather_env(env_file or [], env or [], os.environ)
+    timeout_s = parse_duration(timeout, "--timeout")
+    if len(words) == 1 and not Path(words[0]).exists() and not shutil.which(words[0]):
+        found = run_async(check_job, words[0], variables, timeout_s)
+        return _told(found, as_json=as_json)
     home = find_home()
     settings = settings_or_none(home) or Settings()
-    words = list(command or [])
     workdir = scan(Path.cwd(), max_b=settings.run.workdir_max_mb * MB, home=home)
     check_command(words, workdir)
     plan = Plan(
         command=words,
         workdir=workdir,
         expected=look(words, workdir.path, Choice(resume_args=bool(resume_args))),
-        env=gather_env(env_file or [], env or [], os.environ),
+        env=variables,
         resume_args=check_resume_args(resume_args),
         steps=steps,
-        timeout_s=parse_duration(timeout, "--timeout"),
+        timeout_s=timeout_s,
     )
 
     def tell(text: str) -> None:
         if not as_json:
             say(text)
 
-    found = run_async(play, plan, tell)
-    _show(found, as_json=as_json)
-    return exit_codes.OK if found.verdict == EXACT else exit_codes.CHECK_FAILED
+    return _told(run_async(play, plan, tell), as_json=as_json)
 
 
-def _show(found: Found, *, as_json: bool) -> None:
+def _told(found: Found, *, as_json: bool) -> int:
     if as_json:
         print_json({**full(found), "overhead": found.overhead})
     else:
         sys.stdout.write("".join(f"{line}\n" for line in lines_of(found)))
+    return exit_codes.OK if found.verdict == EXACT else exit_codes.CHECK_FAILED
