@@ -24,7 +24,7 @@ the job's own log shows from which step each restart went on.
 
 * *steps run again*: of the steps that the dead machine had made, those beyond the resumed one, for each kill.
   Ghost replay counts them on the dead machine's disk; elsewhere the last step told counts, and `?` means that
-  none was told beyond the resumed one.
+  none was told beyond the resumed one, or that the row was run before the ghost counted.
 * *verified*: how many of the values that the dead run had logged beyond the snapshot came again, bit for
   bit, after each restart.
 * *none*: the script writes nothing of that kind. A script without a seed cannot be compared with another

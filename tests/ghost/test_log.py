@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ghosts import hook_module
@@ -23,12 +23,14 @@ def same(one: object, other: object) -> bool:
     return log.encode([one]) == log.encode([other])
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(EVENTS, max_size=5))
 def test_what_was_written_is_read(batches: list[list[tuple[str, object]]]) -> None:
     data = log.MAGIC + b"".join(log.encode(batch) for batch in batches)
     assert same(log.decode(data, True), [event for batch in batches for event in batch])
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(EVENTS, EVENTS, st.data())
 def test_a_torn_end_is_left_out_of_an_open_segment_and_refused_in_a_closed_one(
     first: list[tuple[str, object]], second: list[tuple[str, object]], data: st.DataObject
@@ -41,6 +43,7 @@ def test_a_torn_end_is_left_out_of_an_open_segment_and_refused_in_a_closed_one(
         log.decode(cut, True)
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(EVENTS, st.data())
 def test_a_flipped_bit_is_never_read_as_events(
     events: list[tuple[str, object]], data: st.DataObject
