@@ -24,7 +24,7 @@ BROKEN_PIPE = 141
 
 MEANINGS = {
     OK: "done; `run`, `watch`: the script ended well, or Ctrl-C detached from a job that goes on",
-    DOCTOR_FAILED: "`doctor`: at least one check failed; `demo`: the final weights differ; "
+    DOCTOR_FAILED: "`doctor`, `providers check`: a check failed; `demo`: the final weights differ; "
     "`check`: the script did not go on exactly, or that could not be seen",
     INTERRUPTED: "Ctrl-C; `run`, `watch`: the job was cancelled",
     BROKEN_PIPE: "the reader of our output has gone",

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -146,6 +147,32 @@ def test_a_provider_that_is_set_up_for_real_is_left_alone(tmp_path: Path) -> Non
     assert refused.returncode == 78
     assert "vast itself is set up" in refused.stderr
     assert (tmp_path / "config.toml").read_text() == before
+
+
+def test_a_port_of_somebody_elses_is_told(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        refused = call(tmp_path, "sim", "up", "vast", "--port", str(port))
+    assert refused.returncode == 73, refused.stderr
+    assert f"port {port}" in refused.stderr
+
+
+def test_attended_simulators_end_with_whoever_started_them(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vaultlayer_cli", "sim", "up", "vast", "--json", "--attended"],
+        env=environ(tmp_path),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdin is not None
+    assert json.loads(process.stdout.readline())["provider"] == "vast"
+    process.stdin.close()
+    assert process.wait(timeout=20) == 0
+    process.stdout.close()
 
 
 def test_what_cannot_be_simulated_is_told(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import anyio
 
-from vaultlayer.errors import ConfigError
+from vaultlayer.errors import ConfigError, PortTakenError
 from vaultlayer.simulated import GROUP, SimulatedProvider, simulator_names
 from vaultlayer_actors.drivers.cloud.clock import SteadyClock
 from vaultlayer_actors.simulator.image import make_image
@@ -49,7 +49,7 @@ async def serve_simulators(
 
     Raises:
         ConfigError: a provider has no simulator.
-        OSError: a port is taken.
+        PortTakenError: a port is somebody else's.
     """
     kinds = [find_simulator(name) for name in names]
     image = make_image(root / "image")
@@ -59,7 +59,15 @@ async def serve_simulators(
     async with AsyncExitStack() as stack:
         for number, (name, kind) in enumerate(zip(names, kinds, strict=True)):
             simulator = kind(SteadyClock(), Runner(root / name, image=image), key=key)
-            await stack.enter_async_context(simulator.serve(port=port + number if port else 0))
+            own_port = port + number if port else 0
+            try:
+                await stack.enter_async_context(simulator.serve(port=own_port))
+            except OSError as error:
+                raise PortTakenError(
+                    f"the simulator of {name} cannot have port {own_port}",
+                    why=error.strerror or str(error),
+                    mend="vaultlayer sim up --port with another one, or without",
+                ) from error
             served.append(described(name, simulator))
         ready(served)
         await anyio.sleep_forever()

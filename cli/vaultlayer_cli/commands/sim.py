@@ -11,7 +11,7 @@ import anyio
 import anyio.to_thread
 import typer
 
-from vaultlayer.errors import FlagError, PortTakenError
+from vaultlayer.errors import FlagError
 from vaultlayer.settings import find_home
 from vaultlayer.simulated import SimulatedProvider
 from vaultlayer_cli import exit_codes, simulators, terminal
@@ -85,17 +85,11 @@ async def _up(
         if live:
             say("a running broker takes it up when it starts again: vaultlayer down, vaultlayer up")
 
-    try:
-        async with anyio.create_task_group() as group:
-            group.start_soon(_end_on_signal, group.cancel_scope)
-            if attended:
-                group.start_soon(_end_alone, group.cancel_scope)
-            await serve(names, root, ready, port=port)
-    except* OSError as fault:
-        error = fault.exceptions[0]
-        raise PortTakenError(
-            "a simulator cannot have its port", why=str(error), mend="another --port, or none"
-        ) from None
+    async with anyio.create_task_group() as group:
+        group.start_soon(_end_on_signal, group.cancel_scope)
+        if attended:
+            group.start_soon(_end_alone, group.cancel_scope)
+        await serve(names, root, ready, port=port)
 
 
 async def _end_on_signal(scope: anyio.CancelScope) -> None:
