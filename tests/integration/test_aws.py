@@ -11,7 +11,7 @@ from vaultlayer_actors.simulator.machine import State
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 
-TRAIN = ("python", "train.py", "--steps", "40", "--save-steps", "5", "--step-delay", "0.15")
+TRAIN = ("python", "train.py", "--steps", "60", "--save-steps", "5", "--step-delay", "0.4")
 KEYS = {"access_key_id": KEY_ID, "secret_access_key": KEY}
 
 

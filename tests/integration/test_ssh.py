@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.anyio, needs_ssh, pytest.mark
 NAME = "vl-jabcdefgh2-a1"
 ONE = Need(gpu="RTX4090", gpu_count=1)
 CLINGS = "setsid sleep 1000 & echo on $CUDA_VISIBLE_DEVICES; sleep 1000"
-TRAIN = ("python", "train.py", "--steps", "40", "--save-steps", "5", "--step-delay", "0.15")
+TRAIN = ("python", "train.py", "--steps", "60", "--save-steps", "5", "--step-delay", "0.3")
 
 
 @pytest.fixture(scope="module", params=[SshHost, OpenSshHost], ids=["asyncssh", "openssh"])
