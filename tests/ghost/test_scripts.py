@@ -30,6 +30,11 @@ def test_a_script_resumes_exactly_through_two_deaths(
     through_deaths(Ghost(tmp_path, SCRIPTS / f"{name}.py"), first, second)
 
 
+def test_values_that_come_late_are_compared_all_the_same(tmp_path: Path) -> None:
+    """A GPU's losses are written down some steps later; those on their way at a snapshot belong before it."""
+    through_deaths(Ghost(tmp_path, SCRIPTS / "classifier.py", VAULTLAYER_GHOST_LATE="1"), 47)
+
+
 def test_a_script_without_a_seed_goes_on_as_the_dead_run_did(tmp_path: Path) -> None:
     ghost = Ghost(tmp_path, SCRIPTS / "unseeded.py")
     first = ghost.attempt(die_at=60)

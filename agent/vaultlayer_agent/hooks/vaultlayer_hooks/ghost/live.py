@@ -63,9 +63,16 @@ def _missing(everything, tensor, walk, ours):
     found = []
     for value in of_kind(everything, tensor):
         known = id(value) in walk.tensors or id(value) in ours
-        if not known and not run.constants.holds(value):
+        if not known and _has_data(value) and not run.constants.holds(value):
             found.append(value)
     return found
+
+
+def _has_data(tensor):
+    """Whether a tensor is more than a description or an empty one; compilers keep such for each graph."""
+    if type(tensor).__module__.startswith("torch._subclasses.") or tensor.device.type == "meta":
+        return False
+    return tensor.layout is not run.torch.strided or tensor.untyped_storage().nbytes() > 0
 
 
 def of_kind(everything, kinds):

@@ -137,6 +137,7 @@ class Session:
         shot = snapshot.Shot(self.number, key)
         meta = {"number": str(self.number)}
         run.files.flush()
+        run.pulse.settle()
         channel.ask("snapshot_begin", framework="ghost", step=run.steps, meta=meta)
         try:
             snapshot.take(shot, sys._getframe(2), run.result)

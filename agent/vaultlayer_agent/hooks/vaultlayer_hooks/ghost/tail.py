@@ -2,8 +2,9 @@
 
 import marshal
 import math
+from collections import deque
 
-from vaultlayer_hooks.ghost import boundary
+from vaultlayer_hooks.ghost import boundary, pulse
 from vaultlayer_hooks.ghost.state import run
 
 TOLERANCE = 1e-2
@@ -11,38 +12,37 @@ SILENT = ("S",)
 
 
 class Tail:
-    """Compares events as they are recorded; the first that differs ends the attempt."""
+    """Compares events as they are recorded; the first that differs ends the attempt.
+
+    The numbers of the pulse are compared in their own order: on a GPU they are written down some steps late,
+    and how late depends on the snapshots that were tried meanwhile.
+    """
 
     def __init__(self, events):
-        self._events = [e for e in events if e[0] not in SILENT]
-        self._at = 0
+        self._pulse = deque(e for e in events if e[0] in pulse.KINDS)
+        self._rest = deque(e for e in events if e[0] not in pulse.KINDS and e[0] not in SILENT)
+        self.of = len(self._pulse) + len(self._rest)
         self.equal = 0
         self.near = 0
 
-    @property
-    def of(self):
-        """How many values there are to compare."""
-        return len(self._events)
-
     def peek(self):
-        """Give the next event that is to be compared, or None."""
-        return self._events[self._at] if self._at < len(self._events) else None
+        """Give the next event of the script's own that is to be compared, or None."""
+        return self._rest[0] if self._rest else None
 
     def check(self, event):
         """Compare the next event."""
-        if event[0] in SILENT or self._at >= len(self._events):
+        events = self._pulse if event[0] in pulse.KINDS else self._rest
+        if event[0] in SILENT or not events:
             return
-        wanted = self._events[self._at]
-        self._at += 1
+        wanted = events.popleft()
         if _same(wanted, event):
             self.equal += 1
         elif may_differ() and _close(wanted, event):
             self.near += 1
         else:
-            run.diverge(
-                "event %d after going live: %.80r, and was %.80r" % (self._at, event, wanted)
-            )
-        if self._at == len(self._events):
+            at = self.of - len(self._pulse) - len(self._rest)
+            run.diverge("event %d after going live: %.80r, and was %.80r" % (at, event, wanted))
+        if not self._pulse and not self._rest:
             run.verified(self)
 
 

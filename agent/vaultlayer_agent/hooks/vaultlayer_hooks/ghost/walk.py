@@ -193,7 +193,9 @@ class Walk:
             self._see_tensor(grad, path + ".grad")
         names = getattr(tensor, "__dict__", None)
         if names:
-            self._push_items(names.items(), path, SKIPPED, None)
+            # The compiler's own marks are there once it has compiled, which a replay does not.
+            own = [(name, item) for name, item in names.items() if not name.startswith("_dynamo")]
+            self._push_items(own, path, SKIPPED, None)
 
     def _enter(self, value, kind, path, owner):
         if kind is dict or isinstance(value, dict):
