@@ -22,6 +22,7 @@ ROWS = Path(__file__).parents[1] / "matrix" / "scripts"
         ("attack", 45, 85),
         ("shared_memory", 45, 65),
         ("odd_forms", 45, 85),
+        ("compiled", 45, 85),
     ],
 )
 def test_a_script_resumes_exactly_through_two_deaths(

@@ -82,7 +82,13 @@ def is_user_module(name):
     path = getattr(module, "__file__", None)
     if name == "__main__":
         return True
-    return isinstance(path, str) and path.endswith(".py") and is_user_file(path)
+    # Modules that torch makes without a file, as `torch.ops`, name one that is nowhere.
+    return (
+        isinstance(path, str)
+        and os.path.isabs(path)
+        and path.endswith(".py")
+        and is_user_file(path)
+    )
 
 
 def known_name():
