@@ -21,6 +21,7 @@ from vaultlayer_actors.drivers.cloud.reply import Reply
 from vaultlayer_actors.drivers.conformance import Case, Rig
 from vaultlayer_actors.drivers.conformance.case import rig_of
 from vaultlayer_actors.drivers.lambda_cloud import DRIVER
+from vaultlayer_actors.drivers.lambda_cloud.driver import LambdaDriver
 from vaultlayer_actors.drivers.lambda_cloud.market import catalogue
 from vaultlayer_actors.drivers.lambda_cloud.reading import (
     STATES,
@@ -213,6 +214,13 @@ def test_a_machine_is_whole_and_its_disk_is_what_it_is() -> None:
     assert offers_of(item("gpu_8x_h100_sxm5"), Need(gpu="H100_80", gpu_count=1), disk_gb=64) == []
     assert offers_of(item("gpu_1x_a10"), NEED, disk_gb=2000) == []
     assert offers_of(item("gpu_1x_novelty"), Need(gpu="A10", gpu_count=1), disk_gb=64) == []
+
+
+@pytest.mark.anyio
+async def test_the_account_tells_types_that_are_new_and_no_balance(rig: Rig) -> None:
+    assert isinstance(rig.driver, LambdaDriver)
+    told = await rig.driver.account()
+    assert (told.balance_usd, told.strange_gpus) == (None, ["gpu_1x_novelty"])
 
 
 # Lives ----------------------------------------------------------------------------------------------

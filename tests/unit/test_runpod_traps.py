@@ -26,6 +26,7 @@ from vaultlayer_actors.drivers.cloud.reply import Reply
 from vaultlayer_actors.drivers.conformance import Case, Rig
 from vaultlayer_actors.drivers.conformance.case import rig_of
 from vaultlayer_actors.drivers.runpod import DRIVER
+from vaultlayer_actors.drivers.runpod.driver import RunpodDriver
 from vaultlayer_actors.drivers.runpod.market import catalogue
 from vaultlayer_actors.drivers.runpod.reading import STATES, classify, instance_of, offers_of
 from vaultlayer_actors.drivers.runpod.simulator import NO_CAPACITY, RunpodSimulator
@@ -255,6 +256,16 @@ async def test_there_is_no_spot_and_asking_for_it_alone_is_refused(tmp_path: Pat
         found = await rig.driver.offers(NEED)
         assert found.offers == []
         assert found.refusal
+
+
+@pytest.mark.anyio
+async def test_the_balance_is_told_by_the_old_api_alone_and_may_be_missing(rig: Rig) -> None:
+    assert isinstance(rig.driver, RunpodDriver)
+    told = await rig.driver.account()
+    assert (told.balance_usd, told.strange_gpus) == (435.85, ["NVIDIA Novelty 9000"])
+    for fault in ("forbidden", "garbage_after"):
+        rig.sim.faults.add(fault, "graphql")
+        assert (await rig.driver.account()).balance_usd is None
 
 
 # Lives ----------------------------------------------------------------------------------------------

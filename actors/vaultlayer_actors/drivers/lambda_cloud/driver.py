@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import msgspec
 
 from vaultlayer.driver import (
+    Account,
     Clock,
     DriverContext,
     Instance,
@@ -23,7 +24,12 @@ from vaultlayer_actors.drivers.cloud.driver import CloudDriver
 from vaultlayer_actors.drivers.cloud.limiter import shared_limiter
 from vaultlayer_actors.drivers.cloud.naming import TAG
 from vaultlayer_actors.drivers.cloud.options import CloudDriverType, CloudOptions
-from vaultlayer_actors.drivers.lambda_cloud.reading import classify, instance_of, offers_of
+from vaultlayer_actors.drivers.lambda_cloud.reading import (
+    classify,
+    instance_of,
+    offers_of,
+    strange_gpus,
+)
 from vaultlayer_actors.drivers.lambda_cloud.wire import (
     ImageFamily,
     Launch,
@@ -112,6 +118,11 @@ class LambdaDriver(CloudDriver):
         items = reply.decode(Types).data.values()
         disk_gb = self._disk_gb(need)
         return [offer for item in items for offer in offers_of(item, need, disk_gb=disk_gb)]
+
+    async def _account(self) -> Account:
+        """Ask for types whose GPU is new; Lambda tells no balance."""
+        reply = await self._api.call("GET", "/api/v1/instance-types", call="offers")
+        return Account(strange_gpus=strange_gpus(reply.decode(Types).data.values()))
 
     # Machines ---------------------------------------------------------------------------------------
 

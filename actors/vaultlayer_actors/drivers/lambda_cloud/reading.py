@@ -1,6 +1,7 @@
 """What Lambda's answers mean. Pure."""
 
 import re
+from collections.abc import Iterable
 
 from vaultlayer.driver import Instance, Need, Offer, PriceParts
 from vaultlayer.errors import (
@@ -83,6 +84,12 @@ def offers_of(item: TypeItem, need: Need, *, disk_gb: float) -> list[Offer]:
         for region in item.regions_with_capacity_available
         if kind.price_cents_per_hour > 0
     ]
+
+
+def strange_gpus(items: Iterable[TypeItem]) -> list[str]:
+    """Give the names of types whose GPU we do not know."""
+    kinds = [item.instance_type for item in items]
+    return sorted(kind.name for kind in kinds if kind.specs.gpus and _gpu_of(kind)[0] is None)
 
 
 def _gpu_of(kind: InstanceType) -> tuple[str | None, str]:

@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from vaultlayer.driver import Clock, DriverContext, Instance, Manifest, Need, Offer, Order
+from vaultlayer.driver import Account, Clock, DriverContext, Instance, Manifest, Need, Offer, Order
 from vaultlayer.errors import DriverError
 from vaultlayer_actors.drivers.cloud.api import Api, Bearer
 from vaultlayer_actors.drivers.cloud.bootstrap import first_stage, pieces, script_of
@@ -29,8 +29,16 @@ from vaultlayer_actors.drivers.runpod.reading import (
     instance_of,
     offers_of,
     refusal_of,
+    strange_gpus,
 )
-from vaultlayer_actors.drivers.runpod.wire import Catalog, CreateGpu, CreatePod, Pod, Pods
+from vaultlayer_actors.drivers.runpod.wire import (
+    Catalog,
+    CreateGpu,
+    CreatePod,
+    MyselfAnswer,
+    Pod,
+    Pods,
+)
 
 ENDPOINT = "https://api.runpod.io"
 IMAGE = "runpod/pytorch:1.0.2-cu1281-torch280-ubuntu2404"
@@ -143,6 +151,23 @@ class RunpodDriver(CloudDriver):
         rows = types.gpu_types if types else []
         bids = [bid_of(row, need, cloud=cloud, disk_gb=disk_gb, factor=factor) for row in rows]
         return [bid for bid in bids if bid is not None]
+
+    async def _account(self) -> Account:
+        """Ask for GPUs with new names, and for the balance where the old API still tells it."""
+        rows = (await self._api.call("GET", "/v2/catalog/gpus", call="offers")).decode(Catalog).gpus
+        return Account(balance_usd=await self._balance_usd(), strange_gpus=strange_gpus(rows))
+
+    async def _balance_usd(self) -> float | None:
+        query = {"query": "query { myself { clientBalance } }"}
+        try:
+            reply = await self._api.call(
+                "POST", "/graphql", call="account", is_safe=True, json=query
+            )
+        except DriverError:
+            return None
+        answer = reply.peek(MyselfAnswer)
+        told = answer.data.myself if answer and answer.data else None
+        return told.balance_usd if told else None
 
     # Machines ---------------------------------------------------------------------------------------
 

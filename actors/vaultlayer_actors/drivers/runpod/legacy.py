@@ -52,6 +52,7 @@ class Legacy:
         self._command_of = command_of
         self.takes_bids = True
         """Whether interruptible pods can still be rented."""
+        self.balance_usd = 435.85
         self.refuses = ""
         """What the next creates are refused with."""
 
@@ -69,7 +70,12 @@ class Legacy:
     def _root(self, fields: list[Field]) -> Mapping[str, Any]:
         root: dict[str, Any] = {
             "gpuTypes": self._types,
-            "myself": {"id": "user", "networkVolumes": [], "pods": self._pods},
+            "myself": {
+                "id": "user",
+                "clientBalance": self.balance_usd,
+                "networkVolumes": [],
+                "pods": self._pods,
+            },
             "pod": self._one,
             "podFindAndDeployOnDemand": self._deploy,
             "podStop": self._stop,

@@ -105,6 +105,11 @@ def offers_of(
     ]
 
 
+def strange_gpus(rows: Sequence[GpuType]) -> list[str]:
+    """Give the ids of GPUs that we do not know."""
+    return sorted(row.id for row in rows if canonical_gpu(row.id, row.memory, ALIASES) is None)
+
+
 def _in_cloud(row: GpuType, cloud: str) -> tuple[bool, float | None, int]:
     if cloud == "SECURE":
         return row.secure, row.price.secure, row.max_count.secure

@@ -91,6 +91,24 @@ class Pods(msgspec.Struct, kw_only=True):
     pods: list[Pod]
 
 
+class Myself(msgspec.Struct, kw_only=True, rename={"balance_usd": "clientBalance"}):
+    """The account by GraphQL; REST v2 tells no balance."""
+
+    balance_usd: float | None = None
+
+
+class MyselfData(msgspec.Struct, kw_only=True):
+    """What a query of the account gives."""
+
+    myself: Myself | None = None
+
+
+class MyselfAnswer(msgspec.Struct, kw_only=True):
+    """The envelope of GraphQL; no data beside errors."""
+
+    data: MyselfData | None = None
+
+
 class Problem(msgspec.Struct, kw_only=True):
     """An error as RFC 9457 has it; `errors` lists each violation of a 422."""
 
