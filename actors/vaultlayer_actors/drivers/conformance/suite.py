@@ -127,6 +127,16 @@ class DriverConformance:
         await rig.clock.sleep(61.0)
         assert (await rig.driver.get(made.instance)).state == "gone"
 
+    async def test_what_has_ended_for_good_is_gone_also_while_it_is_listed(self, rig: Rig) -> None:
+        """Dead machines that a provider lists for a while are billed no more, and neither by us."""
+        made = await rig.made()
+        rig.sim.fleet.knobs.gone_kept_s = 3000.0
+        await rig.driver.terminate(made.instance)
+        await rig.clock.sleep(600.0)
+        assert rig.sim.fleet.ledger.billed() == []
+        assert (await rig.driver.get(made.instance)).state == "gone"
+        assert [one.state for one in await rig.driver.list() if one.state != "gone"] == []
+
     async def test_an_interrupted_machine_is_seen(self, rig: Rig) -> None:
         """What the provider took is stopped or gone, never running."""
         made = await rig.made()

@@ -22,6 +22,7 @@ from vaultlayer_actors.drivers.cloud.driver import CloudDriver
 from vaultlayer_actors.drivers.cloud.gpus import canonical_gpu
 from vaultlayer_actors.drivers.cloud.limiter import shared_limiter
 from vaultlayer_actors.drivers.cloud.options import CloudDriverType, CloudOptions
+from vaultlayer_actors.drivers.cloud.pricing import all_in_usd_h
 from vaultlayer_actors.drivers.cloud.reply import Reply
 
 MANIFEST = Manifest(
@@ -42,7 +43,7 @@ ALIASES = {"RTX 4090": "RTX4090", "L4": "L4"}
 
 
 class AcmeOptions(CloudOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[providers.acme]`: nothing beside what all clouds share."""
+    """`[providers.acme]`: what all clouds share; a machine's image and disk are fixed at Acme."""
 
 
 def classify(reply: Reply) -> DriverError | None:
@@ -81,6 +82,7 @@ class AcmeDriver(CloudDriver):
             clock=clock,
             classify=classify,
             secrets=context.secrets.values(),
+            verify=options.ca_file or True,
         )
 
     async def close(self) -> None:
@@ -98,7 +100,7 @@ class AcmeDriver(CloudDriver):
             "type": kind,
             "zone": zone,
             "name": order.name,
-            "boot_script": script_of(order, is_vm=True),
+            "boot_script": script_of(order, is_vm=True, wheels_url=self._common.wheels_url),
         }
         reply = await self._api.call("POST", "/v1/machines", call="create", json=body)
         return instance_of(reply.decode(Row))
@@ -137,14 +139,15 @@ def offer_of(row: GpuType, need: Need) -> Offer | None:
     gpu = canonical_gpu(row.gpu, row.memory_gb, ALIASES)
     if gpu is None or gpu != need.gpu:
         return None
+    parts = PriceParts(machine_usd_h=row.usd_h)
     return Offer(
         provider="acme",
         offer_id=f"{row.type}/{row.zone}",
         gpu=gpu,
         gpu_count=row.count,
-        price_usd_h=row.usd_h,
+        price_usd_h=all_in_usd_h(parts),
         region=row.zone,
-        parts=PriceParts(machine_usd_h=row.usd_h),
+        parts=parts,
         gpu_memory_b=int(row.memory_gb * 1024**3),
     )
 

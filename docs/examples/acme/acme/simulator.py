@@ -37,6 +37,7 @@ class AcmeSimulator(Simulator):
         self, clock: Clock | None = None, runner: Runner | None = None, *, key: str = "sim-key"
     ) -> None:
         super().__init__(clock, runner, key=key)
+        self.fleet.is_vm = True
         self.route("GET", "/v1/types", "offers", self._types)
         self.route("POST", "/v1/machines", "create", self._create)
         self.route("GET", "/v1/machines", "list", self._list)
