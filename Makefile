@@ -8,9 +8,10 @@ TRAIN := $(VENV)/.trainable
 HF4 := $(VENV)/transformers4
 MATRIX := $(VENV)/.matrixed
 WITNESS := $(VENV)/witness
+CLOUDS := $(addprefix tests/integration/test_,aws.py clouds.py ssh.py vast.py wheels.py)
 NATIVE := $(addprefix tests/integration/test_,contract.py hook_hf_variants.py hook_native.py)
 
-.PHONY: help demo demo-clouds test lint types imports unit integration test-train test-native test-chaos test-matrix test-witness bench docs clean
+.PHONY: help demo demo-clouds test lint types imports unit integration test-clouds test-train test-native test-chaos test-matrix test-witness bench docs clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -73,7 +74,11 @@ unit: $(STAMP)
 	$(BIN)/python -m pytest -q tests/test_tidy.py tests/unit tests/model tests/ghost -m "not train"
 
 integration: $(TRAIN)
-	$(BIN)/python -m pytest -q tests/integration -m "not train"
+	$(BIN)/python -m pytest -q tests/integration -m "not train" $(addprefix --ignore=,$(CLOUDS))
+
+## make test-clouds  jobs on all simulated clouds, through the whole product; their machines are taken
+test-clouds: $(TRAIN)
+	$(BIN)/python -m pytest -q $(CLOUDS)
 
 ## make test-train   the hooks inside real training: transformers 5.x and 4.5x, plain torch, two ranks
 test-train: $(TRAIN) $(HF4)
