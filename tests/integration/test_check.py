@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from chaos.world import World
@@ -116,3 +117,31 @@ def test_a_running_jobs_snapshot_is_replayed_here_while_it_goes_on(world: World)
     assert failed["verdict"] == "differs"
     assert "SEED" in failed["fell"], "the job's own variables are sealed, and are named again"
     assert world.state("@last")["status"] == "running"
+
+
+def test_a_check_that_is_ended_takes_its_broker_and_its_machine_with_it(tmp_path: Path) -> None:
+    shutil.copy(JOBS / "check_loop.py", tmp_path / "train.py")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("VAULTLAYER_")}
+    environ = {**kept, "HOME": str(tmp_path), "TMPDIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "vaultlayer_cli", "check", "--json", "--steps", "3"]
+    process = subprocess.Popen(
+        [*command, sys.executable, "train.py"], cwd=tmp_path, env=environ, stdout=subprocess.PIPE
+    )
+    end_s = time.monotonic() + 120
+    while not list(tmp_path.glob("vaultlayer-check-*/traces/1-*")):
+        assert time.monotonic() < end_s
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.terminate()
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 65
+    assert "SIGTERM" in json.loads(said)["what"]
+    assert list(tmp_path.glob("vaultlayer-check-*")) == []
+    assert [p.pid for p in psutil.process_iter() if str(tmp_path) in environment(p)] == []
+
+
+def environment(process: psutil.Process) -> str:
+    try:
+        return str(process.environ())
+    except psutil.Error:
+        return ""

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import anyio
 import msgspec
 import psutil
 
+from vaultlayer.checkpoint.parallel import task_group
 from vaultlayer.errors import CheckError
 from vaultlayer.settings import find_home
 from vaultlayer_cli.broker import broker_file, start_broker, stop_broker
@@ -61,7 +63,11 @@ async def play(plan: Plan, tell: Tell) -> Found:
     os.environ["VAULTLAYER_HOME"] = str(base / "home")
     try:
         with anyio.fail_after(plan.timeout_s):
-            return await _play(plan, base, tell)
+            async with task_group() as group:
+                group.start_soon(_heed_signals)
+                found = await _play(plan, base, tell)
+                group.cancel_scope.cancel()
+            return found
     except TimeoutError as error:
         raise CheckError(
             f"nothing was found out within {plan.timeout_s:.0f} s",
@@ -70,6 +76,13 @@ async def play(plan: Plan, tell: Tell) -> Found:
         ) from error
     finally:
         shutil.rmtree(base, ignore_errors=True)
+
+
+async def _heed_signals() -> None:
+    """End as after an error when we are told to: a broker and a machine run for this check alone."""
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGHUP) as received:
+        async for number in received:
+            raise CheckError(f"the check was ended by {number.name}")
 
 
 async def _play(plan: Plan, base: Path, tell: Tell) -> Found:
