@@ -12,6 +12,7 @@ out. Steps of a replay are those of a second run after a kill, up to the snapsho
 import json
 import os
 import random
+import resource
 import shutil
 import socket
 import subprocess
@@ -222,12 +223,25 @@ WHOLE = Sizes(
 QUICK = Sizes(rounds=1, steps=200, large_steps=64, replayed=200, snapshots=1, state_mb=16, starts=2)
 
 
-def imports_ms(top: Path, starts: int, dice: random.Random) -> list[tuple[float, float]]:
-    """Give the start of an interpreter that does nothing, bare and hooked with the ghost wanted."""
-    events = top / "imports"
-    with hooks.listen(events):
-        more = {"VAULTLAYER_GHOST_DIR": str(top / "idle"), "VAULTLAYER_GHOST_MODE": "record"}
-        return hooks.measure("import json, random", starts, events, dice, more)
+def start_ms(environ: dict[str, str]) -> float:
+    """Give the processor time of an interpreter that starts, imports a little, and ends."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-c", "import json, random"], env=environ, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return 1e3 * (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+
+
+def starts_ms(top: Path, starts: int) -> list[tuple[float, float]]:
+    """Give pairs of starts, bare and hooked with the ghost wanted; the first ones only warm the disk."""
+    bare = {"PATH": os.environ["PATH"], "PYTHONHASHSEED": "1"}
+    hooked = bare | {
+        "PYTHONPATH": str(hook_path()),
+        "VAULTLAYER_EVENTS": str(top / "starts"),
+        "VAULTLAYER_GHOST_DIR": str(top / "idle"),
+        "VAULTLAYER_GHOST_MODE": "record",
+    }
+    with hooks.listen(top / "starts"):
+        return [(start_ms(bare), start_ms(hooked)) for _ in range(starts + 1)][1:]
 
 
 def measure(
@@ -244,7 +258,7 @@ def measure(
     little = stalls_ms(runs, SMALL, 100, sizes.snapshots)
     much = stalls_ms(runs, [*SMALL, "--state-mb", str(sizes.state_mb)], 128, sizes.snapshots)
     per_gb = (machine.quantile(much, 0.5) - machine.quantile(little, 0.5)) * 1e3 / sizes.state_mb
-    starts = imports_ms(top, sizes.starts, dice)
+    starts = starts_ms(top, sizes.starts)
     start = machine.quantile([ours - bare for bare, ours in starts], 0.5)
     rows = [
         machine.row("small step, bare", "ms", [one for one, _ in small_ms]),
@@ -283,7 +297,7 @@ def main() -> None:
         quick=chosen.quick,
         rows=rows,
         ratios=ratios,
-        notes=["steps by the training thread's processor time, stalls by the wall; one thread"],
+        notes=["steps and starts by processor time, stalls by the wall; one thread"],
     )
     machine.publish(report, as_json=chosen.json)
 

@@ -15,7 +15,6 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks import machine
@@ -57,17 +56,10 @@ def start_ms(code: str, environ: dict[str, str]) -> float:
     return 1e3 * (time.perf_counter() - began)
 
 
-def measure(
-    code: str,
-    starts: int,
-    events: Path,
-    dice: random.Random,
-    more: Mapping[str, str] | None = None,
-) -> list[tuple[float, float]]:
-    """Give pairs of milliseconds, bare and hooked; the order within a pair is drawn, `more` is set too."""
+def measure(code: str, starts: int, events: Path, dice: random.Random) -> list[tuple[float, float]]:
+    """Give pairs of milliseconds, bare and hooked; the order within a pair is drawn."""
     bare = {"PATH": os.environ["PATH"], "PYTHONHASHSEED": "1"}
     hooked = bare | {"PYTHONPATH": str(hook_path()), "VAULTLAYER_EVENTS": str(events)}
-    hooked |= more or {}
     pairs: list[tuple[float, float]] = []
     for number in range(starts + 1):
         if dice.random() < 0.5:

@@ -14,7 +14,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.__main__ import COMMANDS  # noqa: E402
 from benchmarks.machine import Report  # noqa: E402
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
 
 ROWS = {
     "startup": {

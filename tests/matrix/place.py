@@ -27,7 +27,7 @@ PINS = {
     "HF_HUB_OFFLINE": "1",
     "JAX_PLATFORMS": "cpu",
 }
-BARE_S = 240.0
+BARE_S = 480.0
 STOP_S = 10.0
 
 
