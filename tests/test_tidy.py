@@ -60,6 +60,12 @@ def test_nothing_is_left_unfinished(path: Path) -> None:
     assert found == []
 
 
+def test_no_conflict_is_left_in_a_file() -> None:
+    marks = re.compile(r"^(<{7} |>{7} )", re.MULTILINE)
+    texts = tracked(".py", ".md", ".toml", ".txt", ".yml", ".yaml", ".sh", "Makefile", "Dockerfile")
+    assert [str(path) for path in texts if marks.search(path.read_text())] == []
+
+
 @pytest.mark.parametrize("path", PRODUCT, ids=lambda p: str(p.relative_to(ROOT)))
 def test_every_module_says_why_it_exists(path: Path) -> None:
     assert ast.get_docstring(ast.parse(path.read_text()))
