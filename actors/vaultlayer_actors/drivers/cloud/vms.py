@@ -10,14 +10,13 @@ from collections.abc import Mapping, Sequence
 import httpx
 import msgspec
 
-from vaultlayer.driver import Clock, DriverContext, Manifest, Need, Offer, Order, PriceParts
+from vaultlayer.driver import DriverContext, Manifest, Need, Offer, Order, PriceParts
 from vaultlayer.errors import AmbiguousCreateError, DriverError
-from vaultlayer_actors.drivers.cloud.api import Api, Classify
+from vaultlayer_actors.drivers.cloud.api import Classify
 from vaultlayer_actors.drivers.cloud.bootstrap import script_of
-from vaultlayer_actors.drivers.cloud.clock import SteadyClock
 from vaultlayer_actors.drivers.cloud.driver import CloudDriver
 from vaultlayer_actors.drivers.cloud.gpus import variant_of
-from vaultlayer_actors.drivers.cloud.limiter import shared_limiter
+from vaultlayer_actors.drivers.cloud.opening import open_api
 from vaultlayer_actors.drivers.cloud.options import CloudOptions
 from vaultlayer_actors.drivers.cloud.pricing import all_in_usd_h
 from vaultlayer_actors.drivers.cloud.reply import Reply, error_of_status
@@ -72,19 +71,16 @@ class VmDriver(CloudDriver):
         billing: PriceParts,
     ) -> None:
         super().__init__(manifest, context, options)
-        clock: Clock = context.clock or SteadyClock()
-        endpoint = options.endpoint or endpoint
         self._classify = classify
         self._billing = billing
-        self._api = Api(
-            provider=manifest.name,
+        self._api = open_api(
+            manifest.name,
+            context,
+            options,
             endpoint=endpoint,
-            auth=auth,
-            limiter=shared_limiter(endpoint, context.secrets["api_key"], intervals_s, clock),
-            clock=clock,
+            intervals_s=intervals_s,
             classify=self._judge,
-            secrets=context.secrets.values(),
-            verify=options.ca_file or True,
+            auth=auth,
         )
 
     async def close(self) -> None:

@@ -8,12 +8,11 @@ import httpx
 
 from vaultlayer.driver import Clock, DriverContext, Instance, Manifest, Need, Offer, Order
 from vaultlayer.errors import AmbiguousCreateError, ConfigError, DriverError
-from vaultlayer_actors.drivers.cloud.api import Api
 from vaultlayer_actors.drivers.cloud.bootstrap import script_of
 from vaultlayer_actors.drivers.cloud.clock import SteadyClock
 from vaultlayer_actors.drivers.cloud.driver import CloudDriver
-from vaultlayer_actors.drivers.cloud.limiter import shared_limiter
 from vaultlayer_actors.drivers.cloud.naming import TAG
+from vaultlayer_actors.drivers.cloud.opening import open_api
 from vaultlayer_actors.drivers.cloud.options import CloudDriverType, CloudOptions
 from vaultlayer_actors.drivers.cloud.reply import Reply, error_of_status
 from vaultlayer_actors.drivers.cloud.tokens import TokenAuth
@@ -100,16 +99,15 @@ class GcpDriver(CloudDriver):
         self._key = context.secrets["service_account"]
         clock: Clock = context.clock or SteadyClock()
         self._quotas = Quotas(clock)
-        endpoint = options.endpoint or ENDPOINT
-        self._api = Api(
-            provider="gcp",
-            endpoint=endpoint,
-            auth=TokenAuth("gcp", self._token_request, clock),
-            limiter=shared_limiter(endpoint, self._key, INTERVALS_S, clock),
-            clock=clock,
+        self._api = open_api(
+            MANIFEST.name,
+            context,
+            options,
+            endpoint=ENDPOINT,
+            intervals_s=INTERVALS_S,
             classify=classify,
-            secrets=context.secrets.values(),
-            verify=options.ca_file or True,
+            auth=TokenAuth(MANIFEST.name, self._token_request, clock),
+            key="service_account",
         )
 
     def _token_request(self) -> httpx.Request:

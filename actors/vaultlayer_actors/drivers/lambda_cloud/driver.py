@@ -7,7 +7,6 @@ import msgspec
 
 from vaultlayer.driver import (
     Account,
-    Clock,
     DriverContext,
     Instance,
     Manifest,
@@ -17,12 +16,10 @@ from vaultlayer.driver import (
     Order,
 )
 from vaultlayer.errors import AmbiguousCreateError, DriverError
-from vaultlayer_actors.drivers.cloud.api import Api, Bearer
 from vaultlayer_actors.drivers.cloud.bootstrap import script_of
-from vaultlayer_actors.drivers.cloud.clock import SteadyClock
 from vaultlayer_actors.drivers.cloud.driver import CloudDriver
-from vaultlayer_actors.drivers.cloud.limiter import shared_limiter
 from vaultlayer_actors.drivers.cloud.naming import TAG
+from vaultlayer_actors.drivers.cloud.opening import open_api
 from vaultlayer_actors.drivers.cloud.options import CloudDriverType, CloudOptions
 from vaultlayer_actors.drivers.lambda_cloud.reading import (
     classify,
@@ -88,18 +85,13 @@ class LambdaDriver(CloudDriver):
         super().__init__(MANIFEST, context, options)
         self._options = options
         self._ssh_key = options.ssh_key
-        clock: Clock = context.clock or SteadyClock()
-        key = context.secrets["api_key"]
-        endpoint = options.endpoint or ENDPOINT
-        self._api = Api(
-            provider="lambda",
-            endpoint=endpoint,
-            auth=Bearer(key),
-            limiter=shared_limiter(endpoint, key, INTERVALS_S, clock),
-            clock=clock,
+        self._api = open_api(
+            MANIFEST.name,
+            context,
+            options,
+            endpoint=ENDPOINT,
+            intervals_s=INTERVALS_S,
             classify=classify,
-            secrets=context.secrets.values(),
-            verify=options.ca_file or True,
         )
 
     async def close(self) -> None:

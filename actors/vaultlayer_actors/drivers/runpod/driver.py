@@ -7,13 +7,11 @@ from typing import Literal
 
 import msgspec
 
-from vaultlayer.driver import Account, Clock, DriverContext, Instance, Manifest, Need, Offer, Order
+from vaultlayer.driver import Account, DriverContext, Instance, Manifest, Need, Offer, Order
 from vaultlayer.errors import DriverError
-from vaultlayer_actors.drivers.cloud.api import Api, Bearer
 from vaultlayer_actors.drivers.cloud.bootstrap import first_stage, pieces, script_of
-from vaultlayer_actors.drivers.cloud.clock import SteadyClock
 from vaultlayer_actors.drivers.cloud.driver import CloudDriver
-from vaultlayer_actors.drivers.cloud.limiter import shared_limiter
+from vaultlayer_actors.drivers.cloud.opening import open_api
 from vaultlayer_actors.drivers.cloud.options import CloudDriverType, CloudOptions
 from vaultlayer_actors.drivers.cloud.reply import Reply
 from vaultlayer_actors.drivers.runpod.bids import (
@@ -98,18 +96,13 @@ class RunpodDriver(CloudDriver):
         self._options = options
         self._refused: dict[str, set[str]] = {}
         """Words that nobody knows → the offers that were refused with them."""
-        clock: Clock = context.clock or SteadyClock()
-        key = context.secrets["api_key"]
-        endpoint = options.endpoint or ENDPOINT
-        self._api = Api(
-            provider="runpod",
-            endpoint=endpoint,
-            auth=Bearer(key),
-            limiter=shared_limiter(endpoint, key, INTERVALS_S, clock),
-            clock=clock,
+        self._api = open_api(
+            MANIFEST.name,
+            context,
+            options,
+            endpoint=ENDPOINT,
+            intervals_s=INTERVALS_S,
             classify=classify,
-            secrets=context.secrets.values(),
-            verify=options.ca_file or True,
         )
 
     async def close(self) -> None:

@@ -5,15 +5,14 @@ from collections.abc import Sequence
 import httpx
 import msgspec
 
-from vaultlayer.driver import Account, Clock, DriverContext, Instance, Manifest, Need, Offer, Order
+from vaultlayer.driver import Account, DriverContext, Instance, Manifest, Need, Offer, Order
 from vaultlayer.errors import AmbiguousCreateError, CapacityError, DriverError
 from vaultlayer.logging import get_logger
-from vaultlayer_actors.drivers.cloud.api import Api
 from vaultlayer_actors.drivers.cloud.bootstrap import script_of
 from vaultlayer_actors.drivers.cloud.clock import SteadyClock
 from vaultlayer_actors.drivers.cloud.driver import CloudDriver
-from vaultlayer_actors.drivers.cloud.limiter import shared_limiter
 from vaultlayer_actors.drivers.cloud.naming import is_ours
+from vaultlayer_actors.drivers.cloud.opening import open_api
 from vaultlayer_actors.drivers.cloud.options import CloudDriverType, CloudOptions
 from vaultlayer_actors.drivers.cloud.reply import Reply
 from vaultlayer_actors.drivers.cloud.tokens import TokenAuth
@@ -102,17 +101,16 @@ class VerdaDriver(CloudDriver):
         """Disk images that each instance type boots from, as the last search told."""
         self._client_id = context.secrets["client_id"]
         self._client_secret = context.secrets["client_secret"]
-        clock: Clock = context.clock or SteadyClock()
         self._endpoint = (options.endpoint or ENDPOINT).rstrip("/")
-        self._api = Api(
-            provider="verda",
-            endpoint=self._endpoint,
-            auth=TokenAuth("verda", self._token_request, clock),
-            limiter=shared_limiter(self._endpoint, self._client_secret, INTERVALS_S, clock),
-            clock=clock,
+        self._api = open_api(
+            MANIFEST.name,
+            context,
+            options,
+            endpoint=ENDPOINT,
+            intervals_s=INTERVALS_S,
             classify=classify,
-            secrets=[self._client_secret],
-            verify=options.ca_file or True,
+            auth=TokenAuth(MANIFEST.name, self._token_request, context.clock or SteadyClock()),
+            key="client_secret",
         )
 
     def _token_request(self) -> httpx.Request:

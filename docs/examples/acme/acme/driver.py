@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from acme.wire import Failure, GpuType, Machines, Me, Row, Types
 from vaultlayer.driver import (
     Account,
-    Clock,
     DriverContext,
     Instance,
     Manifest,
@@ -15,12 +14,10 @@ from vaultlayer.driver import (
     PriceParts,
 )
 from vaultlayer.errors import BalanceError, CapacityError, DriverError
-from vaultlayer_actors.drivers.cloud.api import Api, Bearer
 from vaultlayer_actors.drivers.cloud.bootstrap import script_of
-from vaultlayer_actors.drivers.cloud.clock import SteadyClock
 from vaultlayer_actors.drivers.cloud.driver import CloudDriver
 from vaultlayer_actors.drivers.cloud.gpus import canonical_gpu
-from vaultlayer_actors.drivers.cloud.limiter import shared_limiter
+from vaultlayer_actors.drivers.cloud.opening import open_api
 from vaultlayer_actors.drivers.cloud.options import CloudDriverType, CloudOptions
 from vaultlayer_actors.drivers.cloud.pricing import all_in_usd_h
 from vaultlayer_actors.drivers.cloud.reply import Reply
@@ -72,17 +69,13 @@ class AcmeDriver(CloudDriver):
 
     def __init__(self, context: DriverContext, options: AcmeOptions) -> None:
         super().__init__(MANIFEST, context, options)
-        clock: Clock = context.clock or SteadyClock()
-        key, endpoint = context.secrets["api_key"], options.endpoint or "https://api.acme.example"
-        self._api = Api(
-            provider="acme",
-            endpoint=endpoint,
-            auth=Bearer(key),
-            limiter=shared_limiter(endpoint, key, {"*": 0.2}, clock),
-            clock=clock,
+        self._api = open_api(
+            "acme",
+            context,
+            options,
+            endpoint="https://api.acme.example",
+            intervals_s={"*": 0.2},
             classify=classify,
-            secrets=context.secrets.values(),
-            verify=options.ca_file or True,
         )
 
     async def close(self) -> None:
