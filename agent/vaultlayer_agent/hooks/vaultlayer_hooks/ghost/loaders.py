@@ -105,7 +105,8 @@ def _begin_state(loader):
     )
 
 
-def _parts(loader):
+def parts(loader):
+    """Give the objects that a loader fetches through: its dataset and its samplers."""
     found = []
     for name in ("dataset", "sampler", "batch_sampler"):
         part = getattr(loader, name, None)
@@ -116,12 +117,12 @@ def _parts(loader):
 
 def _attributes(loader):
     return tuple(
-        tuple((k, v) for k, v in vars(part).items() if type(v) in PLAIN) for part in _parts(loader)
+        tuple((k, v) for k, v in vars(part).items() if type(v) in PLAIN) for part in parts(loader)
     )
 
 
 def _set_attributes(loader, recorded):
-    for part, attributes in zip(_parts(loader), recorded):
+    for part, attributes in zip(parts(loader), recorded):
         for name, value in attributes:
             if vars(part).get(name) != value:
                 vars(part)[name] = value
@@ -302,24 +303,7 @@ def skipped_ids():
     ids = set()
     for opened in alive():
         ids.add(id(opened.loader))
-        ids.update(id(part) for part in _parts(opened.loader))
-    return ids
-
-
-def held_ids():
-    """Give the ids of tensors that live inside iterators, which are filled anew."""
-    from vaultlayer_hooks.ghost.walk import LIBRARY, Walk
-
-    ids = set()
-    for opened in alive():
-        walk = Walk()
-        for part in _parts(opened.loader):
-            walk.seen[id(part)] = part
-        iterator = opened.iterator()
-        for name, value in vars(iterator).items():
-            if name not in ("_dataset", "_index_sampler", "_collate_fn"):
-                walk.root(name, value, LIBRARY)
-        ids.update(walk.tensors)
+        ids.update(id(part) for part in parts(opened.loader))
     return ids
 
 

@@ -8,6 +8,7 @@ import time
 from vaultlayer_hooks.ghost import (
     boundary,
     calls,
+    held,
     live,
     loaders,
     memory,
@@ -87,7 +88,7 @@ def own_tensors():
     ids = {id(t) for t in specs.ghost_tensors()}
     ids.update(run.pulse.own())
     ids.update(run.staging.own())
-    ids.update(loaders.held_ids())
+    ids.update(held.held_ids())
     ids.update(calls.held_ids())
     return ids
 
