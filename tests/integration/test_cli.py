@@ -180,7 +180,8 @@ def status_of(vl: Installation, job: str) -> str:
 
 def documented(command: str, contains: str = "") -> set[str]:
     """The field names that docs/cli.md lists for a command."""
-    for line in (DOCS / "cli.md").read_text().splitlines():
+    _, _, table = (DOCS / "cli.md").read_text().partition("\n## JSON\n")
+    for line in table.splitlines():
         cells = line.split("|")
         if line.startswith("| `") and f"`{command}`" in cells[1] and contains in line:
             return set(re.findall(r"`([a-z_]+)(?::[^`]*)?`", cells[3]))
