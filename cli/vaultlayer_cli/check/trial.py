@@ -24,7 +24,8 @@ from vaultlayer_cli.follow import Follower
 
 END_S = 20.0
 PATIENCE = 3
-"""After so many intervals without a snapshot none will come."""
+PATIENCE_S = 12.0
+"""After so many intervals, and as long as a proof, a write and an upload take, no snapshot will come."""
 WITNESSED_S = 15.0
 """How long a script may go on after the kill whose steps cannot be seen."""
 
@@ -105,8 +106,9 @@ class Trial:
         enough = PATIENCE * self._every
 
         def is_over() -> bool:
-            late = time.monotonic() - began_s > MOST_S
-            return bool(watch.exact) or late or watch.trace(attempt).steps >= enough
+            past_s = time.monotonic() - began_s
+            has_gone_on = past_s > PATIENCE_S and watch.trace(attempt).steps >= enough
+            return bool(watch.exact) or has_gone_on or past_s > MOST_S
 
         return is_over
 
