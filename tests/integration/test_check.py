@@ -54,7 +54,7 @@ def check(tmp_path: Path, script: Path, *words: str, status: int) -> dict[str, A
 def test_a_plain_loop_goes_on_exactly(tmp_path: Path) -> None:
     found = check(tmp_path, JOBS / "check_loop.py", status=0)
     assert (found["verdict"], found["tier"], found["fell"]) == ("exact", "B", "")
-    assert found["steps"]["equal"] == found["steps"]["of"] >= 8
+    assert found["steps"]["equal"] == found["steps"]["of"] >= 6
     assert found["recorded"]["equal"] == found["recorded"]["of"] > 0
     assert found["undisturbed"]["equal"] == found["undisturbed"]["of"] > 0
     assert 0 < found["skipped_steps"] <= found["killed_at_step"]
@@ -73,7 +73,8 @@ def test_a_file_of_the_scripts_own_before_the_first_snapshot_decides_nothing(
 def test_a_trainer_goes_on_exactly_and_saves_sooner_than_it_wants(tmp_path: Path) -> None:
     found = check(tmp_path, SCRIPTS / "hf_plain.py", status=0)
     assert (found["verdict"], found["tier"]) == ("exact", "A")
-    assert found["steps"]["equal"] == found["steps"]["of"] >= 8
+    # The witness loses what it wrote last to the kill.
+    assert found["steps"]["equal"] == found["steps"]["of"] >= 6
     assert found["skipped_steps"] % 50 != 0, "the script's own interval is 50"
     assert any("saved sooner" in one for one in found["not_covered"])
 

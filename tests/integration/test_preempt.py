@@ -13,7 +13,6 @@ import pytest
 from chaos.world import World
 
 JOBS = Path(__file__).parents[1] / "jobs"
-SCRIPTS = Path(__file__).parents[1] / "matrix" / "scripts"
 LIMIT_S = 120.0
 pytestmark = [pytest.mark.integration, pytest.mark.train, pytest.mark.timeout(400)]
 
@@ -65,7 +64,10 @@ def of(log: list[Any], kind: str) -> list[Any]:
     ("script", "words"),
     [
         (JOBS / "check_loop.py", ()),
-        (SCRIPTS / "hf_lora.py", ("--steps", "4000")),
+        (
+            JOBS / "hf_trainer.py",
+            ("--steps", "4000", "--save-steps", "0", "--step-delay", "0.02"),
+        ),
         (
             JOBS / "hf_trainer.py",
             ("--steps", "4000", "--save-steps", "3000", "--step-delay", "0.02"),

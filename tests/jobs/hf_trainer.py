@@ -61,7 +61,7 @@ def parse_arguments():
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", default="out")
     parser.add_argument("--steps", type=int, default=60)
-    parser.add_argument("--save-steps", type=int, default=10)
+    parser.add_argument("--save-steps", type=int, default=10, help="0: never")
     parser.add_argument("--save-total-limit", type=int, default=2)
     parser.add_argument("--step-delay", type=float, default=0.0, metavar="SECONDS")
     parser.add_argument("--accumulate", type=int, default=1)
@@ -83,7 +83,8 @@ def main():
         lr_scheduler_type="cosine",
         warmup_steps=5,
         logging_steps=1,
-        save_steps=given.save_steps,
+        save_strategy="steps" if given.save_steps else "no",
+        save_steps=given.save_steps or 500,
         save_total_limit=given.save_total_limit,
         save_only_model=given.save_only_model,
         report_to=[],
