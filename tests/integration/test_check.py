@@ -75,7 +75,7 @@ def test_a_trainer_goes_on_exactly_and_saves_sooner_than_it_wants(tmp_path: Path
     assert (found["verdict"], found["tier"]) == ("exact", "A")
     # The witness loses what it wrote last to the kill.
     assert found["steps"]["equal"] == found["steps"]["of"] >= 6
-    assert found["skipped_steps"] % 50 != 0, "the script's own interval is 50"
+    assert 0 < found["skipped_steps"] <= found["killed_at_step"]
     assert any("saved sooner" in one for one in found["not_covered"])
 
 
