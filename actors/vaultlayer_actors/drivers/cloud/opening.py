@@ -7,6 +7,7 @@ import httpx
 from vaultlayer.driver import DriverContext
 from vaultlayer_actors.drivers.cloud.api import Api, Bearer, Classify
 from vaultlayer_actors.drivers.cloud.clock import SteadyClock
+from vaultlayer_actors.drivers.cloud.driver import CloudDriver
 from vaultlayer_actors.drivers.cloud.limiter import shared_limiter
 from vaultlayer_actors.drivers.cloud.options import CloudOptions
 
@@ -47,3 +48,13 @@ def open_api(
         secrets=context.secrets.values(),
         verify=options.ca_file or True,
     )
+
+
+class ApiDriver(CloudDriver):
+    """A driver that holds nothing open but one `Api`, which its `__init__` sets."""
+
+    _api: Api
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._api.close()

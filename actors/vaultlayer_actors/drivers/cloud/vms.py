@@ -14,9 +14,8 @@ from vaultlayer.driver import DriverContext, Manifest, Need, Offer, Order, Price
 from vaultlayer.errors import AmbiguousCreateError, DriverError
 from vaultlayer_actors.drivers.cloud.api import Classify
 from vaultlayer_actors.drivers.cloud.bootstrap import script_of
-from vaultlayer_actors.drivers.cloud.driver import CloudDriver
 from vaultlayer_actors.drivers.cloud.gpus import variant_of
-from vaultlayer_actors.drivers.cloud.opening import open_api
+from vaultlayer_actors.drivers.cloud.opening import ApiDriver, open_api
 from vaultlayer_actors.drivers.cloud.options import CloudOptions
 from vaultlayer_actors.drivers.cloud.pricing import all_in_usd_h
 from vaultlayer_actors.drivers.cloud.reply import Reply, error_of_status
@@ -44,7 +43,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     arch: str = "x86_64"
 
 
-class VmDriver(CloudDriver):
+class VmDriver(ApiDriver):
     """One such cloud with one API key.
 
     Args:
@@ -82,10 +81,6 @@ class VmDriver(CloudDriver):
             classify=self._judge,
             auth=auth,
         )
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._api.close()
 
     @abstractmethod
     async def _plans(self, need: Need) -> Sequence[Plan]:

@@ -10,9 +10,8 @@ from vaultlayer.driver import Clock, DriverContext, Instance, Manifest, Need, Of
 from vaultlayer.errors import AmbiguousCreateError, ConfigError, DriverError
 from vaultlayer_actors.drivers.cloud.bootstrap import script_of
 from vaultlayer_actors.drivers.cloud.clock import SteadyClock
-from vaultlayer_actors.drivers.cloud.driver import CloudDriver
 from vaultlayer_actors.drivers.cloud.naming import TAG
-from vaultlayer_actors.drivers.cloud.opening import open_api
+from vaultlayer_actors.drivers.cloud.opening import ApiDriver, open_api
 from vaultlayer_actors.drivers.cloud.options import CloudDriverType, CloudOptions
 from vaultlayer_actors.drivers.cloud.reply import Reply, error_of_status
 from vaultlayer_actors.drivers.cloud.tokens import TokenAuth
@@ -88,7 +87,7 @@ class GcpOptions(CloudOptions, frozen=True, kw_only=True, forbid_unknown_fields=
     """After this many hours Google itself deletes the machine; 0: never."""
 
 
-class GcpDriver(CloudDriver):
+class GcpDriver(ApiDriver):
     """One project with one service account."""
 
     def __init__(self, context: DriverContext, options: GcpOptions) -> None:
@@ -116,10 +115,6 @@ class GcpDriver(CloudDriver):
     @property
     def _project(self) -> str:
         return self._options.project or read_account(self._key).project_id
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._api.close()
 
     # Offers -----------------------------------------------------------------------------------------
 

@@ -17,9 +17,8 @@ from vaultlayer.driver import (
 )
 from vaultlayer.errors import AmbiguousCreateError, DriverError
 from vaultlayer_actors.drivers.cloud.bootstrap import script_of
-from vaultlayer_actors.drivers.cloud.driver import CloudDriver
 from vaultlayer_actors.drivers.cloud.naming import TAG
-from vaultlayer_actors.drivers.cloud.opening import open_api
+from vaultlayer_actors.drivers.cloud.opening import ApiDriver, open_api
 from vaultlayer_actors.drivers.cloud.options import CloudDriverType, CloudOptions
 from vaultlayer_actors.drivers.lambda_cloud.reading import (
     classify,
@@ -78,7 +77,7 @@ class LambdaOptions(CloudOptions, frozen=True, kw_only=True, forbid_unknown_fiel
     """Name of the account's key that Lambda puts on each machine; empty: the first. We never use it."""
 
 
-class LambdaDriver(CloudDriver):
+class LambdaDriver(ApiDriver):
     """Lambda with one API key."""
 
     def __init__(self, context: DriverContext, options: LambdaOptions) -> None:
@@ -93,10 +92,6 @@ class LambdaDriver(CloudDriver):
             intervals_s=INTERVALS_S,
             classify=classify,
         )
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._api.close()
 
     async def offers(self, need: Need) -> OfferList:
         """List what can be had now; a job that names a container image is refused in words."""

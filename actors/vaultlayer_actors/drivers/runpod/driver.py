@@ -10,8 +10,7 @@ import msgspec
 from vaultlayer.driver import Account, DriverContext, Instance, Manifest, Need, Offer, Order
 from vaultlayer.errors import DriverError
 from vaultlayer_actors.drivers.cloud.bootstrap import first_stage, pieces, script_of
-from vaultlayer_actors.drivers.cloud.driver import CloudDriver
-from vaultlayer_actors.drivers.cloud.opening import open_api
+from vaultlayer_actors.drivers.cloud.opening import ApiDriver, open_api
 from vaultlayer_actors.drivers.cloud.options import CloudDriverType, CloudOptions
 from vaultlayer_actors.drivers.cloud.reply import Reply
 from vaultlayer_actors.drivers.runpod.bids import (
@@ -87,7 +86,7 @@ class RunpodOptions(CloudOptions, frozen=True, kw_only=True, forbid_unknown_fiel
     """RunPod's id of a registry credential; empty: public images."""
 
 
-class RunpodDriver(CloudDriver):
+class RunpodDriver(ApiDriver):
     """RunPod with one API key."""
 
     def __init__(self, context: DriverContext, options: RunpodOptions) -> None:
@@ -104,10 +103,6 @@ class RunpodDriver(CloudDriver):
             intervals_s=INTERVALS_S,
             classify=classify,
         )
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._api.close()
 
     # Offers -----------------------------------------------------------------------------------------
 

@@ -10,8 +10,7 @@ import msgspec
 from vaultlayer.driver import Account, DriverContext, Instance, Manifest, Need, Offer, Order
 from vaultlayer.errors import AmbiguousCreateError, CapacityError, DriverError
 from vaultlayer_actors.drivers.cloud.bootstrap import first_stage, pieces, script_of
-from vaultlayer_actors.drivers.cloud.driver import CloudDriver
-from vaultlayer_actors.drivers.cloud.opening import open_api
+from vaultlayer_actors.drivers.cloud.opening import ApiDriver, open_api
 from vaultlayer_actors.drivers.cloud.options import CloudDriverType, CloudOptions
 from vaultlayer_actors.drivers.cloud.reply import Reply, error_of_status
 from vaultlayer_actors.drivers.vast.reading import (
@@ -81,7 +80,7 @@ class VastOptions(CloudOptions, frozen=True, kw_only=True, forbid_unknown_fields
     """Name in the vault of `-u USER -p PASS REGISTRY`; empty: public images."""
 
 
-class VastDriver(CloudDriver):
+class VastDriver(ApiDriver):
     """Vast.ai with one API key."""
 
     def __init__(self, context: DriverContext, options: VastOptions) -> None:
@@ -96,10 +95,6 @@ class VastDriver(CloudDriver):
             intervals_s=INTERVALS_S,
             classify=classify,
         )
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._api.close()
 
     # Offers -----------------------------------------------------------------------------------------
 

@@ -10,9 +10,8 @@ from vaultlayer.errors import AmbiguousCreateError, CapacityError, DriverError
 from vaultlayer.logging import get_logger
 from vaultlayer_actors.drivers.cloud.bootstrap import script_of
 from vaultlayer_actors.drivers.cloud.clock import SteadyClock
-from vaultlayer_actors.drivers.cloud.driver import CloudDriver
 from vaultlayer_actors.drivers.cloud.naming import is_ours
-from vaultlayer_actors.drivers.cloud.opening import open_api
+from vaultlayer_actors.drivers.cloud.opening import ApiDriver, open_api
 from vaultlayer_actors.drivers.cloud.options import CloudDriverType, CloudOptions
 from vaultlayer_actors.drivers.cloud.reply import Reply
 from vaultlayer_actors.drivers.cloud.tokens import TokenAuth
@@ -91,7 +90,7 @@ class VerdaOptions(CloudOptions, frozen=True, kw_only=True, forbid_unknown_field
     """Ids of SSH keys of the account that machines let in; empty: nobody."""
 
 
-class VerdaDriver(CloudDriver):
+class VerdaDriver(ApiDriver):
     """Verda with one pair of client credentials."""
 
     def __init__(self, context: DriverContext, options: VerdaOptions) -> None:
@@ -120,10 +119,6 @@ class VerdaDriver(CloudDriver):
             "client_secret": self._client_secret,
         }
         return httpx.Request("POST", f"{self._endpoint}/oauth2/token", json=fields)
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._api.close()
 
     # Offers -----------------------------------------------------------------------------------------
 

@@ -15,9 +15,8 @@ from vaultlayer.driver import (
 )
 from vaultlayer.errors import BalanceError, CapacityError, DriverError
 from vaultlayer_actors.drivers.cloud.bootstrap import script_of
-from vaultlayer_actors.drivers.cloud.driver import CloudDriver
 from vaultlayer_actors.drivers.cloud.gpus import canonical_gpu
-from vaultlayer_actors.drivers.cloud.opening import open_api
+from vaultlayer_actors.drivers.cloud.opening import ApiDriver, open_api
 from vaultlayer_actors.drivers.cloud.options import CloudDriverType, CloudOptions
 from vaultlayer_actors.drivers.cloud.pricing import all_in_usd_h
 from vaultlayer_actors.drivers.cloud.reply import Reply
@@ -64,7 +63,7 @@ def instance_of(row: Row) -> Instance:
     )
 
 
-class AcmeDriver(CloudDriver):
+class AcmeDriver(ApiDriver):
     """Acme with one API key."""
 
     def __init__(self, context: DriverContext, options: AcmeOptions) -> None:
@@ -77,10 +76,6 @@ class AcmeDriver(CloudDriver):
             intervals_s={"*": 0.2},
             classify=classify,
         )
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._api.close()
 
     async def _offers(self, need: Need) -> Sequence[Offer]:
         reply = await self._api.call("GET", "/v1/types", call="offers")
