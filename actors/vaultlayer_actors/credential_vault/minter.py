@@ -2,6 +2,8 @@
 
 from urllib.parse import urlsplit
 
+import msgspec
+
 from vaultlayer.endpoints import Endpoints
 from vaultlayer.errors import BrokerDownError, ConfigError
 from vaultlayer.messages import StoreCredential
@@ -26,19 +28,17 @@ def make_minter(store: StoreSettings, endpoints: Endpoints | None, keys: MasterK
         BrokerDownError: the embedded server was never started here.
         ConfigError: the bucket's parent key is missing, or the endpoint is no address.
     """
+    bucket = _parent(store, endpoints, keys)
+    if bucket is None:
+        raise BrokerDownError("the embedded S3 server was never started", mend="vaultlayer up")
     if not store.endpoint:
-        if endpoints is None:
-            raise BrokerDownError("the embedded S3 server was never started", mend="vaultlayer up")
-        return StsMinter(
-            _bucket(store, endpoints.s3_url, keys.s3_access_key, keys.s3_secret_key), ROLE_ARN
-        )
-    if not keys.store_access_key or not keys.store_secret_key:
+        return StsMinter(bucket, ROLE_ARN)
+    if not bucket.access_key or not bucket.secret_key:
         raise ConfigError(
             "the vault has no key to the bucket",
             why=f"[store] names {store.endpoint}",
             mend=f"set {STORE_ACCESS_KEY} and {STORE_SECRET_KEY} for the vault's process",
         )
-    bucket = _bucket(store, store.endpoint, keys.store_access_key, keys.store_secret_key)
     host = urlsplit(store.endpoint).hostname or ""
     if host.endswith(R2_HOST):
         return R2Minter(bucket, host.partition(".")[0])
@@ -49,26 +49,20 @@ def master_credential(
     store: StoreSettings, endpoints: Endpoints | None, keys: MasterKeys
 ) -> StoreCredential | None:
     """Give the parent key in the form that opens the bucket; None where there is no bucket yet."""
+    bucket = _parent(store, endpoints, keys)
+    return StoreCredential(**msgspec.structs.asdict(bucket)) if bucket else None
+
+
+def _parent(store: StoreSettings, endpoints: Endpoints | None, keys: MasterKeys) -> Bucket | None:
+    """Give the bucket with its parent key: the configured one, else the embedded server's."""
     if store.endpoint:
         url, access_key, secret_key = store.endpoint, keys.store_access_key, keys.store_secret_key
     elif endpoints is not None:
         url, access_key, secret_key = endpoints.s3_url, keys.s3_access_key, keys.s3_secret_key
     else:
         return None
-    return StoreCredential(
-        endpoint=url,
-        bucket=store.bucket,
-        region=store.region,
-        root=store.root,
-        access_key=access_key,
-        secret_key=secret_key,
-        session_token="",
-    )
-
-
-def _bucket(store: StoreSettings, endpoint: str, access_key: str, secret_key: str) -> Bucket:
     return Bucket(
-        endpoint=endpoint,
+        endpoint=url,
         bucket=store.bucket,
         region=store.region,
         root=store.root,

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncGenerator, Sequence
+from typing import TypeVar
 
 import anyio
 import msgspec
@@ -40,6 +41,8 @@ ACCOUNT_S = 2.5
 """Less than a person's command waits: one slow provider must not hide what the others tell."""
 CHECK_S = 90.0
 """A check asks several things of a provider whose calls must be seconds apart."""
+
+Told = TypeVar("Told", ms.AuditReply, ms.AccountReply)
 
 VERBS = ("kill", "freeze", "preempt")
 
@@ -249,41 +252,43 @@ class PeopleDesk:
 
     async def _audit(self, _subject: str, payload: bytes) -> ms.AuditReplies:
         request = msgspec.json.decode(payload, type=ms.AuditRequest)
-        allowed = self._context.settings.allowed
-        wanted = [name for name in allowed if not request.providers or name in request.providers]
-        replies: dict[str, ms.AuditReply] = {}
-
-        async def one(provider: str) -> None:
-            try:
-                replies[provider] = await self._context.bus.request(
-                    subjects.pool(provider, "audit"), ms.Done(), ms.AuditReply, timeout_s=AUDIT_S
-                )
-            except VaultLayerError as error:
-                replies[provider] = ms.AuditReply(provider=provider, fault=error.what)
-
-        async with anyio.create_task_group() as group:
-            for provider in wanted:
-                group.start_soon(one, provider)
-        return ms.AuditReplies(replies=[replies[name] for name in wanted])
+        return ms.AuditReplies(
+            replies=await self._ask_each(request.providers, "audit", ms.AuditReply, AUDIT_S)
+        )
 
     async def _accounts(self, _subject: str, payload: bytes) -> ms.AccountReplies:
         request = msgspec.json.decode(payload, type=ms.AccountsRequest)
-        allowed = self._context.settings.allowed
-        wanted = [name for name in allowed if not request.providers or name in request.providers]
-        replies: dict[str, ms.AccountReply] = {}
+        return ms.AccountReplies(
+            replies=await self._ask_each(request.providers, "account", ms.AccountReply, ACCOUNT_S)
+        )
 
-        async def one(name: str) -> None:
+    async def _ask_each(
+        self, providers: Sequence[str], verb: str, kind: type[Told], timeout_s: float
+    ) -> list[Told]:
+        """Ask the pools of these allowed providers at once; one that cannot answer says why.
+
+        Args:
+            providers: none: all that are allowed.
+            verb: of the request.
+            kind: of the reply.
+            timeout_s: how long each may take.
+        """
+        allowed = self._context.settings.allowed
+        wanted = [name for name in allowed if not providers or name in providers]
+        replies: dict[str, Told] = {}
+
+        async def ask(name: str) -> None:
             try:
                 replies[name] = await self._context.bus.request(
-                    subjects.pool(name, "account"), ms.Done(), ms.AccountReply, timeout_s=ACCOUNT_S
+                    subjects.pool(name, verb), ms.Done(), kind, timeout_s=timeout_s
                 )
             except VaultLayerError as error:
-                replies[name] = ms.AccountReply(provider=name, fault=error.what)
+                replies[name] = kind(provider=name, fault=error.what)
 
         async with anyio.create_task_group() as group:
             for name in wanted:
-                group.start_soon(one, name)
-        return ms.AccountReplies(replies=[replies[name] for name in wanted])
+                group.start_soon(ask, name)
+        return [replies[name] for name in wanted]
 
     async def _check(self, _subject: str, payload: bytes) -> ms.CheckReply:
         provider = msgspec.json.decode(payload, type=ms.CheckRequest).provider
