@@ -1,23 +1,18 @@
 """Fetching a checkpoint to this machine: which one, and where its files go."""
 
-import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
-from vaultlayer import subjects
 from vaultlayer.bus.protocol import Bus
 from vaultlayer.checkpoint.manifest import Manifest
 from vaultlayer.checkpoint.restore import Restored, fetch_manifest, restore
 from vaultlayer.errors import CheckpointError, DiskError, InputError
 from vaultlayer.ids import JobId
 from vaultlayer.job import CheckpointState, Job
-from vaultlayer.messages import ReadCredentialRequest, Sealed
-from vaultlayer.sealing import KEY_B, public_of
 from vaultlayer.store.s3 import open_store
-from vaultlayer_cli.connect import ASK_S
-from vaultlayer_cli.submit import again, open_credential
+from vaultlayer_cli.submit import borrow_reading
 
 WORK = "work"
 INTERNAL = frozenset({"ghost", "base"})
@@ -91,11 +86,7 @@ async def pull(bus: Bus, job: Job, one: CheckpointState, destination: Path) -> R
         DiskError: something cannot be written.
         StoreError: the bucket refuses or does not answer.
     """
-    private = secrets.token_bytes(KEY_B)
-    request = ReadCredentialRequest(seal_key=public_of(private))
-    subject = subjects.read_credential(JobId(job.job))
-    sealed = await again(lambda: bus.request(subject, request, Sealed, timeout_s=ASK_S))
-    store = open_store(open_credential(private, sealed))
+    store = open_store(await borrow_reading(bus, JobId(job.job)))
     manifest = outputs_of(await fetch_manifest(store, one.key, one.manifest))
     roots = sorted({entry.root for entry in manifest.files})
     places = places_for(destination, roots, job.spec.outputs)

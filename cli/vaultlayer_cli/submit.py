@@ -20,8 +20,10 @@ from vaultlayer.every import parse_every
 from vaultlayer.ids import JobId, job_id, job_prefix
 from vaultlayer.messages import (
     Done,
+    Message,
     OffersReply,
     OffersRequest,
+    ReadCredentialRequest,
     Sealed,
     StoreCredential,
     Submit,
@@ -219,12 +221,11 @@ async def again(ask: Callable[[], Awaitable[T]]) -> T:
 
 async def send_code(bus: Bus, job: JobId, workdir: Workdir) -> Uploaded:
     """Put the working directory below `jobs/<job>/code/`."""
-    private = secrets.token_bytes(KEY_B)
-    request = UploadCredentialRequest(job=job, seal_key=public_of(private))
-    sealed = await again(
-        lambda: bus.request(subjects.UPLOAD_CREDENTIAL, request, Sealed, timeout_s=ASK_S)
+    credential = await borrow(
+        bus,
+        subjects.UPLOAD_CREDENTIAL,
+        lambda seal_key: UploadCredentialRequest(job=job, seal_key=seal_key),
     )
-    credential = open_credential(private, sealed)
     return await upload(
         open_store(credential),
         workdir.files,
@@ -233,6 +234,29 @@ async def send_code(bus: Bus, job: JobId, workdir: Workdir) -> Uploaded:
         attempt=0,
         incarnation="",
         seq=0,
+    )
+
+
+async def borrow(bus: Bus, subject: str, request_of: Callable[[str], Message]) -> StoreCredential:
+    """Ask the vault for a key to a part of the bucket, which only we can open.
+
+    Args:
+        bus: of a session.
+        subject: says which part.
+        request_of: makes the request, given the public key that the answer is sealed to.
+    """
+    private = secrets.token_bytes(KEY_B)
+    request = request_of(public_of(private))
+    sealed = await again(lambda: bus.request(subject, request, Sealed, timeout_s=ASK_S))
+    return open_credential(private, sealed)
+
+
+async def borrow_reading(bus: Bus, job: JobId) -> StoreCredential:
+    """Ask for a key that reads one job."""
+    return await borrow(
+        bus,
+        subjects.read_credential(job),
+        lambda seal_key: ReadCredentialRequest(seal_key=seal_key),
     )
 
 

@@ -44,6 +44,11 @@ def usd_text(usd: float) -> str:
     return f"${usd:.4f}" if 0 < usd < 0.01 else f"${usd:.2f}"
 
 
+def kind_text(*, spot: bool) -> str:
+    """Spell how a machine is rented."""
+    return "spot" if spot else "on demand"
+
+
 def parse_duration(text: str, flag: str) -> float:
     """Read `2h`, `1h30m`, `90s`, `1.5d` or a bare number of seconds.
 

@@ -13,24 +13,21 @@ import anyio
 import anyio.to_thread
 import msgspec
 
-from vaultlayer import subjects
-from vaultlayer.bus.protocol import Bus
 from vaultlayer.checkpoint.manifest import Manifest, manifest_key
 from vaultlayer.checkpoint.restore import fetch_manifest, restore
 from vaultlayer.errors import CheckError
 from vaultlayer.ids import JobId, job_prefix
 from vaultlayer.job import Job
-from vaultlayer.messages import ReadCredentialRequest, Sealed, StoreCredential
-from vaultlayer.sealing import KEY_B, public_of
+from vaultlayer.messages import StoreCredential
 from vaultlayer.store.protocol import Store
 from vaultlayer.store.s3 import open_store
 from vaultlayer_cli.check.trace import Tally
 from vaultlayer_cli.check.verdict import DIFFERS, UNKNOWN, Found, judge
-from vaultlayer_cli.connect import ASK_S, session
+from vaultlayer_cli.connect import session
 from vaultlayer_cli.environment import host_part
 from vaultlayer_cli.names import find_job
 from vaultlayer_cli.state import read_job
-from vaultlayer_cli.submit import again, open_credential
+from vaultlayer_cli.submit import borrow_reading
 
 MODULE = "vaultlayer_agent.rehearse"
 GHOST = "ghost"
@@ -55,22 +52,14 @@ async def check_job(wanted: str, env: Mapping[str, str], timeout_s: float) -> Fo
     try:
         async with session() as opened:
             job = await read_job(opened.bus, await find_job(opened.bus, wanted))
-            store, credential = await _open(opened.bus, job)
+            credential = await borrow_reading(opened.bus, JobId(job.job))
+            store = open_store(credential)
             manifest = await _newest(store, job)
             await _place(store, credential, job, manifest, base)
         outcome = await _rehearse(job, manifest, base, env, timeout_s)
         return found_of(job, manifest.size_b, outcome)
     finally:
         shutil.rmtree(base, ignore_errors=True)
-
-
-async def _open(bus: Bus, job: Job) -> tuple[Store, StoreCredential]:
-    private = os.urandom(KEY_B)
-    request = ReadCredentialRequest(seal_key=public_of(private))
-    subject = subjects.read_credential(JobId(job.job))
-    sealed = await again(lambda: bus.request(subject, request, Sealed, timeout_s=ASK_S))
-    credential = open_credential(private, sealed)
-    return open_store(credential), credential
 
 
 async def _newest(store: Store, job: Job) -> Manifest:

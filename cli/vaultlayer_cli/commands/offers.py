@@ -13,7 +13,7 @@ from vaultlayer_cli.options import AsJson
 from vaultlayer_cli.submit import OFFERS_S
 from vaultlayer_cli.table import Column, print_table
 from vaultlayer_cli.terminal import full, print_json, say
-from vaultlayer_cli.units import duration_text, size_text, usd_text
+from vaultlayer_cli.units import duration_text, kind_text, size_text, usd_text
 
 OLD_S = 15.0
 """A list older than that is told with its age."""
@@ -88,7 +88,7 @@ def cells(offer: Offer) -> list[str]:
         offer.provider,
         f"{offer.gpu}:{offer.gpu_count}" if offer.gpu else "-",
         usd_text(offer.price_usd_h),
-        "spot" if offer.spot else "on demand",
+        kind_text(spot=offer.spot),
         offer.region,
         str(offer.cpus or ""),
         size_text(offer.memory_b) if offer.memory_b else "",

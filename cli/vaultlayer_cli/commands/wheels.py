@@ -1,6 +1,5 @@
 """`vaultlayer wheels`."""
 
-import secrets
 import tempfile
 from pathlib import Path
 from typing import Annotated
@@ -10,12 +9,11 @@ from anyio import to_thread
 
 from vaultlayer import __version__, subjects
 from vaultlayer.errors import FlagError
-from vaultlayer.messages import Sealed, WheelsCredentialRequest
-from vaultlayer.sealing import KEY_B, public_of
+from vaultlayer.messages import WheelsCredentialRequest
 from vaultlayer.store.s3 import open_store
 from vaultlayer_cli.connect import run_async, session
 from vaultlayer_cli.options import AsJson
-from vaultlayer_cli.submit import ASK_S, again, open_credential
+from vaultlayer_cli.submit import borrow
 from vaultlayer_cli.terminal import print_json, say
 from vaultlayer_cli.units import size_text
 from vaultlayer_cli.wheelhouse import PLATFORMS, archive
@@ -40,12 +38,11 @@ def wheels(
 
 async def _put(arch: str, as_json: bool) -> None:
     async with session() as opened:
-        private = secrets.token_bytes(KEY_B)
-        request = WheelsCredentialRequest(seal_key=public_of(private))
-        sealed = await again(
-            lambda: opened.bus.request(subjects.WHEELS_CREDENTIAL, request, Sealed, timeout_s=ASK_S)
+        credential = await borrow(
+            opened.bus,
+            subjects.WHEELS_CREDENTIAL,
+            lambda seal_key: WheelsCredentialRequest(seal_key=seal_key),
         )
-        credential = open_credential(private, sealed)
         with tempfile.TemporaryDirectory(prefix="vaultlayer-wheels-") as folder:
             path = Path(folder, "wheels.tar.gz")
             if not as_json:

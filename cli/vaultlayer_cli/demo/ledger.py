@@ -8,7 +8,7 @@ from vaultlayer.driver import Offer
 from vaultlayer.job import Job
 from vaultlayer_cli.demo.story import Figures
 from vaultlayer_cli.table import Column
-from vaultlayer_cli.units import duration_text, usd_text
+from vaultlayer_cli.units import duration_text, kind_text, usd_text
 
 HOUR_S = 3600.0
 
@@ -126,7 +126,7 @@ def offer_cells(row: OfferRow) -> list[str]:
     """Give the cells of one offer."""
     return [
         row.provider,
-        "spot" if row.spot else "on demand",
+        kind_text(spot=row.spot),
         usd_text(row.machine_usd_h),
         usd_text(row.disk_usd_h) if row.disk_usd_h else "in it",
         usd_text(row.price_usd_h),
@@ -141,7 +141,7 @@ def ledger_cells(row: LedgerRow) -> list[str]:
     return [
         str(row.attempt),
         row.provider,
-        "spot" if row.spot else "on demand",
+        kind_text(spot=row.spot),
         usd_text(row.price_usd_h),
         duration_text(row.billed_s) if row.billed_s else "no machine",
         usd_text(row.cost_usd),
