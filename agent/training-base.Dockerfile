@@ -9,7 +9,7 @@
 # one build for each platform. The wheel of torch brings its own CUDA libraries: the host's driver must be
 # new enough for these. TORCH_ARGS chooses another build, for older drivers:
 #
-#   docker build --build-arg TORCH_ARGS="--index-url https://…/cu126" …
+#   docker build --build-arg TORCH_ARGS="--index-url ADDRESS" …
 ARG CUDA_IMAGE=nvidia/cuda:12.8.1-runtime-ubuntu24.04
 
 # What only the build needs stays in this stage.

@@ -9,7 +9,6 @@ import os
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from datetime import datetime
 from typing import NamedTuple
 
@@ -28,9 +27,6 @@ AWS_REBALANCE_S = 600.0
 AWS_TOKEN_S = 21600
 GCE_PREEMPTED_S = 30.0
 """From the flag to the end of the power on Compute Engine, at best."""
-
-Look = Callable[[], Notice | None]
-"""Asks the service once."""
 
 
 class Answer(NamedTuple):

@@ -15,6 +15,7 @@ GCE_EVERY_S = 1.0
 """Of thirty seconds none may be wasted."""
 
 Look = Callable[[], Notice | None]
+"""Asks a metadata service once."""
 
 
 async def watch_metadata(

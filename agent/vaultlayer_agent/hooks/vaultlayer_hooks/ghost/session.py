@@ -5,6 +5,7 @@ import sys
 import time
 
 from vaultlayer_hooks import channel
+from vaultlayer_hooks.finder import DIVERGED_STATUS
 from vaultlayer_hooks.ghost import (
     boundary,
     golive,
@@ -15,7 +16,6 @@ from vaultlayer_hooks.ghost import (
 )
 from vaultlayer_hooks.ghost.reached import Reached
 from vaultlayer_hooks.ghost.state import (
-    DIVERGED_STATUS,
     OFF,
     RECORD,
     REPLAY,
@@ -111,7 +111,7 @@ class Session:
     def _take_notice(self, message):
         """The machine will be taken: what has happened must be on the disk; the agent asks for more."""
         run.writer.flush()
-        self.hurried_until = time.perf_counter() + float(message.get("grace_s") or 0.0)
+        self.hurried_until = _clock() + float(message.get("grace_s") or 0.0)
 
     def _is_due(self, key, now):
         if self.shot is not None:
@@ -161,7 +161,7 @@ class Session:
     def _watch(self):
         shot = self.shot
         # A notice leaves no time for a proof, but only where an earlier snapshot's has held is none needed.
-        hurry = shot.key in self.proven and time.perf_counter() < self.hurried_until
+        hurry = shot.key in self.proven and _clock() < self.hurried_until
         if not (run.proof.is_over() or hurry or run.proof.void):
             return
         # A test that dies at a step must not depend on how fast the disk was.

@@ -5,7 +5,6 @@ import sys
 from _thread import get_ident
 
 OFF, RECORD, REPLAY = 0, 1, 2
-DIVERGED_STATUS = 121
 
 HOOKS_DIR = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 STDLIB_DIR = os.path.dirname(os.path.abspath(os.__file__))
