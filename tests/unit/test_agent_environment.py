@@ -56,9 +56,9 @@ def test_what_the_user_set_wins_over_the_pins_and_the_pins_over_the_machine():
 
 
 def test_the_checkpoint_directory_is_ours_only_while_the_user_has_none():
-    forced = {"VAULTLAYER_CHECKPOINT_DIR": "/work/checkpoints", "VAULTLAYER_JOB": JOB}
+    forced = {"VAULTLAYER_CHECKPOINT_DIR": "/job/checkpoints", "VAULTLAYER_JOB": JOB}
     user = {"VAULTLAYER_CHECKPOINT_DIR": "/mine", "VAULTLAYER_JOB": "stranger"}
-    assert environment(forced=forced)["VAULTLAYER_CHECKPOINT_DIR"] == "/work/checkpoints"
+    assert environment(forced=forced)["VAULTLAYER_CHECKPOINT_DIR"] == "/job/checkpoints"
     env = environment(forced=forced, user=user)
     assert env["VAULTLAYER_CHECKPOINT_DIR"] == "/mine"
     assert env["VAULTLAYER_JOB"] == JOB
