@@ -52,7 +52,7 @@ class StepLog(TrainerCallback):
         self.path = path
 
     def on_log(self, args, state, control, logs=None, **kwargs):
-        if logs and "loss" in logs:
+        if state.is_world_process_zero and logs and "loss" in logs:
             with open(self.path, "a") as file:
                 file.write(f"{state.global_step},{logs['loss']!r}\n")
 
@@ -101,8 +101,10 @@ def main():
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
-    with open("history.json", "w") as file:
-        json.dump(trainer.state.log_history, file)
+    # Each rank's times differ, and so do the lengths: two of them in one file at once would not be JSON.
+    if trainer.is_world_process_zero():
+        with open("history.json", "w") as file:
+            json.dump(trainer.state.log_history, file)
     print("digest", digest.hexdigest(), flush=True)
 
 
