@@ -4,9 +4,11 @@
 
 The same script (benchmarks/jobs/steps.py) runs bare and recorded, the two in drawn order, and times its own
 steps. They are compared by the processor time of the training thread, of which neighbours can only take more:
-a run counts by its tenth percentile. Stalls are wall time. A listener stands at the other end of the hooks'
-socket and answers at once; what the agent does while a snapshot waits (hard links of the job's files) is left
-out. Steps of a replay are those of a second run after a kill, up to the snapshot.
+a run counts by its tenth percentile. How fast large matrices are multiplied differs by a tenth from one
+process to the next, so the 20 ms steps are compared by the quietest of many short runs. Stalls are wall time.
+A listener stands at the other end of the hooks' socket and answers at once; what the agent does while a
+snapshot waits (hard links of the job's files) is left out. Steps of a replay are those of a second run after
+a kill, up to the snapshot.
 """
 
 import json
@@ -32,6 +34,9 @@ WARM_STEPS = 50
 SMALL = ["--width", "64", "--layers", "2", "--batch", "32"]
 LARGE = ["--width", "1024", "--layers", "3", "--batch", "64"]
 """About 0.5 ms and 20 ms a step on one core of 2024."""
+
+LARGE_MORE = 3
+"""Runs of 20 ms steps for each run of small ones."""
 
 STATE_MB = 256
 KILLED = -9
@@ -218,7 +223,7 @@ class Sizes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 WHOLE = Sizes(
-    rounds=5, steps=2000, large_steps=200, replayed=5000, snapshots=5, state_mb=STATE_MB, starts=15
+    rounds=5, steps=2000, large_steps=120, replayed=5000, snapshots=5, state_mb=STATE_MB, starts=15
 )
 QUICK = Sizes(rounds=1, steps=200, large_steps=64, replayed=200, snapshots=1, state_mb=16, starts=2)
 
@@ -249,7 +254,8 @@ def measure(
 ) -> tuple[list[machine.Row], list[machine.Ratio]]:
     runs = Runs(top)
     small = pairs_of(runs, [*SMALL, "--steps", str(sizes.steps)], sizes.rounds, dice)
-    large = pairs_of(runs, [*LARGE, "--steps", str(sizes.large_steps)], sizes.rounds, dice)
+    words = [*LARGE, "--steps", str(sizes.large_steps)]
+    large = pairs_of(runs, words, LARGE_MORE * sizes.rounds, dice)
     small_ms = [(step_ms(bare), step_ms(ours)) for bare, ours in small]
     large_ms = [(step_ms(bare), step_ms(ours)) for bare, ours in large]
     cost = machine.quantile([ours - bare for bare, ours in small_ms], 0.5)
@@ -274,7 +280,9 @@ def measure(
     ]
     ratios = [
         machine.ratio(
-            "20 ms step, recorded / bare", [(b, a) for a, b in large_ms], aim=AIM_STEP_RATIO
+            "20 ms step, recorded / bare",
+            [(min(ours for _, ours in large_ms), min(bare for bare, _ in large_ms))],
+            aim=AIM_STEP_RATIO,
         ),
         machine.ratio("small step, recorded / bare", [(b, a) for a, b in small_ms]),
     ]

@@ -130,6 +130,13 @@ def test_a_tensor_that_nothing_names_voids_the_snapshot(tmp_path: Path) -> None:
     assert "unreachable tensor" in run.told("snapshot_void")[0]["detail"]
 
 
+def test_an_operand_that_waits_for_a_whole_step_voids_the_snapshot(tmp_path: Path) -> None:
+    run = Ghost(tmp_path, SCRIPTS / "operand.py").attempt()
+    assert run.status == 0, run.output
+    assert not run.told("snapshot_end")
+    assert "unreachable tensor" in run.told("snapshot_void")[0]["detail"]
+
+
 def test_arrays_that_share_what_nothing_holds_void_the_snapshot(tmp_path: Path) -> None:
     run = Ghost(tmp_path, SCRIPTS / "twin_arrays.py").attempt()
     assert run.status == 0, run.output

@@ -4,6 +4,7 @@ import gc
 import itertools
 import types
 
+from vaultlayer_hooks.ghost import owners
 from vaultlayer_hooks.ghost.state import HOOKS_DIR, run
 from vaultlayer_hooks.ghost.walk import LIBRARY
 
@@ -135,9 +136,10 @@ def _form(top):
 
 
 def held_by_python(tensors):
-    """Give those of the tensors that a Python object refers to; the others only an autograd graph keeps."""
+    """Give those of the tensors that Python holds; the others only an autograd graph keeps."""
     own = (id(tensors),)
     referrers = [r for r in gc.get_referrers(*tensors) if id(r) not in own]
     referrers = [r for r in referrers if not isinstance(r, types.FrameType)]
     held = {id(x) for x in gc.get_referents(*referrers)} if referrers else set()
-    return [t for t in tensors if id(t) in held]
+    seen = [t for t in tensors if id(t) in held]
+    return seen or owners.held_unseen(tensors)
