@@ -11,7 +11,7 @@ WITNESS := $(VENV)/witness
 CLOUDS := $(addprefix tests/integration/test_,aws.py clouds.py ssh.py vast.py wheels.py)
 NATIVE := $(addprefix tests/integration/test_,contract.py hook_hf_variants.py hook_native.py)
 
-.PHONY: help demo demo-clouds test lint types imports unit integration test-clouds test-train test-native test-chaos test-matrix test-witness bench docs clean
+.PHONY: help demo demo-clouds test lint types imports unit integration test-clouds test-train test-ghost test-native test-chaos test-matrix test-witness bench docs clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -83,6 +83,10 @@ test-clouds: $(TRAIN)
 ## make test-train   the hooks inside real training: transformers 5.x and 4.5x, plain torch, two ranks
 test-train: $(TRAIN) $(HF4)
 	VAULTLAYER_TEST_TRANSFORMERS_4=$(abspath $(HF4)) $(BIN)/python -m pytest -q tests/integration tests/ghost -m train $(addprefix --ignore=,$(NATIVE))
+
+## make test-ghost   exact replay alone; INTERPRETER=/path/to/python (with a torch and NumPy of its own) runs the scripts
+test-ghost: $(TRAIN)
+	VAULTLAYER_TEST_INTERPRETER=$(INTERPRETER) $(BIN)/python -m pytest -q tests/ghost -m train
 
 ## make test-native  native resume in its variety; not part of the CI run until it was seen whole
 test-native: $(TRAIN) $(HF4)

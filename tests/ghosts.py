@@ -1,7 +1,8 @@
 """Runs a script bare, hooked, and killed and replayed, the way the agent does, and compares what it leaves.
 
 Each attempt gets a fresh working directory at the same path with the launch-time files only; what the script
-had written at a snapshot comes back as the image of its number.
+had written at a snapshot comes back as the image of its number. `VAULTLAYER_TEST_INTERPRETER` names another
+Python (with torch and NumPy of its own) that runs the scripts; it needs nothing of ours.
 """
 
 import importlib
@@ -20,6 +21,7 @@ from vaultlayer_agent.capture import hook_path
 from vaultlayer_agent.capture.snapshots import reached_step
 
 LIMIT_S = 300
+INTERPRETER = os.environ.get("VAULTLAYER_TEST_INTERPRETER") or sys.executable
 SCRIPTS = Path(__file__).parent / "ghost" / "scripts"
 
 
@@ -129,7 +131,7 @@ class Ghost:
             launcher = ["-m", "torch.distributed.run", "--standalone"]
             launcher += [f"--nproc-per-node={self.ranks}"]
         done = subprocess.run(
-            [sys.executable, *launcher, "train.py", *self.words],
+            [INTERPRETER, *launcher, "train.py", *self.words],
             cwd=self.work,
             env=env,
             stdout=subprocess.PIPE,

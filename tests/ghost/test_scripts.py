@@ -23,6 +23,7 @@ ROWS = Path(__file__).parents[1] / "matrix" / "scripts"
         ("shared_memory", 45, 65),
         ("odd_forms", 45, 85),
         ("compiled", 45, 85),
+        ("two_streams", 45, 85),
     ],
 )
 def test_a_script_resumes_exactly_through_two_deaths(

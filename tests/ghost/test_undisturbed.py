@@ -42,3 +42,11 @@ def test_a_hooked_run_is_the_bare_one_bit_for_bit(
     assert not hooked.told("hook_failed"), hooked.told("hook_failed")
     if snapshots is not None:
         assert len(hooked.told("snapshot_end")) == snapshots
+
+
+def test_a_torch_that_is_too_old_is_told_and_left_alone(tmp_path: Path) -> None:
+    run = Ghost(tmp_path, SCRIPTS / "ancient.py").attempt()
+    assert run.status == 0, run.output
+    assert final_lines(run) == ["FINAL 2.0.1"]
+    assert "torch 2.0.1 is older than 2.1" in run.told("ghost_off")[0]["detail"]
+    assert not run.told("ghost")

@@ -4,7 +4,7 @@ import os
 import random
 import time
 import uuid
-from datetime import UTC, date, datetime
+from datetime import date, datetime, timezone
 from time import time as now
 
 import numpy as np
@@ -33,6 +33,6 @@ with open(os.path.join(run, "log.txt"), "w") as log:
         optimizer.step()
         today = date.today()  # noqa: DTZ011
         stamps.append((time.strftime("%H:%M:%S"), time.localtime()[5], time.ctime(), today.day))
-        stamps.append(datetime.now(UTC).isoformat())
+        stamps.append(datetime.now(timezone.utc).isoformat())
         log.write(f"{step} {loss.item()!r} {noise!r} {stamps[-1]}\n")
 print("FINAL", len(stamps), now() > began)

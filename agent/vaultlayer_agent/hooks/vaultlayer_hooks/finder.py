@@ -31,8 +31,11 @@ def _ghost(name, function, *args):
 
         getattr(importlib.import_module("vaultlayer_hooks.ghost." + name), function)(*args)
     except Exception as failure:
+        reason = "the hooks cannot be set up: %s: %s" % (type(failure).__name__, failure)
         if os.environ.get("VAULTLAYER_GHOST_MODE") == "replay":
-            end_replay("the hooks cannot be set up: %s: %s" % (type(failure).__name__, failure))
+            end_replay(reason)
+        if name == "start":
+            channel.tell("ghost_off", framework="ghost", detail=reason[:300])
         raise
 
 

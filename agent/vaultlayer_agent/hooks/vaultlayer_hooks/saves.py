@@ -108,9 +108,9 @@ def patch_safetensors(module):
 def patch_dcp(module):
     """Wrap `save` and `load` of `torch.distributed.checkpoint`, under which torchtitan and FSDP keep theirs.
 
-    `async_save` is left to the mark that it writes last.
+    `async_save`, and the `save_state_dict` of torch 2.1, are left to the mark that they write last.
     """
-    if getattr(module.save, "vaultlayer", False):
+    if not hasattr(module, "save") or getattr(module.save, "vaultlayer", False):
         return
     module.save = _telling_dcp(module.save)
     module.load = _noting_dcp(module.load)

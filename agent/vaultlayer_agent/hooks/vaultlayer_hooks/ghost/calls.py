@@ -17,7 +17,7 @@ _masks = {"last": None}
 def patch(torch):
     """Wrap module calls, backward passes and what else works on tensors only."""
     torch.nn.Module.__call__ = _module_call(torch, torch.nn.Module.__call__)
-    torch.autograd.backward = _backward(torch, torch.autograd.backward)
+    torch.autograd.backward = _backward(torch.autograd.backward)
     torch.autograd.grad = _grad(torch.autograd.grad)
     clips = torch.nn.utils.clip_grad
     for name in ("clip_grad_norm_", "clip_grad_norm", "clip_grad_value_"):
@@ -28,7 +28,7 @@ def patch(torch):
 
 
 def _module_call(torch, original):
-    is_compiling = torch.compiler.is_compiling
+    is_compiling = run.is_compiling
     is_tracing = torch.jit.is_tracing
 
     @functools.wraps(original)
@@ -63,7 +63,7 @@ def skipped(kind, original):
     def skipping(*args, **kwargs):
         if run.mode == OFF or run.depth or get_ident() != run.main:
             return original(*args, **kwargs)
-        if run.torch.compiler.is_compiling() or run.opaque:
+        if run.is_compiling() or run.opaque:
             return original(*args, **kwargs)
         run.begin()
         return through(kind, original, args, kwargs)
@@ -103,7 +103,7 @@ def _grad(original):
 
     @functools.wraps(original)
     def grad(*args, **kwargs):
-        ours = run.is_ours() and not run.torch.compiler.is_compiling()
+        ours = run.is_ours() and not run.is_compiling()
         result = wrapped(*args, **kwargs)
         if ours and not kwargs.get("create_graph"):
             boundary.before_backward()
@@ -155,8 +155,8 @@ def _give_raw_grads(tensors):
             leaf.grad = run.torch.zeros_like(leaf, requires_grad=False)
 
 
-def _backward(torch, original):
-    is_compiling = torch.compiler.is_compiling
+def _backward(original):
+    is_compiling = run.is_compiling
 
     @functools.wraps(original)
     def backward(tensors, *args, **kwargs):

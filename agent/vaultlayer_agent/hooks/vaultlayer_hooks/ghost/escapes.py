@@ -45,7 +45,7 @@ def escape(kind, original):
     def escaping(*args, **kwargs):
         if run.mode == OFF or run.depth or get_ident() != run.main:
             return original(*args, **kwargs)
-        if run.torch.compiler.is_compiling():
+        if run.is_compiling():
             return original(*args, **kwargs)
         if run.mode == REPLAY:
             return unpack(log.take(kind))

@@ -137,8 +137,11 @@ def _form(top):
 
 def held_by_python(tensors):
     """Give those of the tensors that Python holds; the others only an autograd graph keeps."""
-    own = (id(tensors),)
-    referrers = [r for r in gc.get_referrers(*tensors) if id(r) not in own]
+    # From Python 3.13 on, the arguments of the very call are found as well.
+    given = tuple(tensors)
+    own = (id(tensors), id(given))
+    referrers = [r for r in gc.get_referrers(*given) if id(r) not in own]
+    del given
     referrers = [r for r in referrers if not isinstance(r, types.FrameType)]
     held = {id(x) for x in gc.get_referents(*referrers)} if referrers else set()
     seen = [t for t in tensors if id(t) in held]

@@ -53,7 +53,7 @@ def _zero_grad(original):
 def _step(original):
     @functools.wraps(original)
     def step(self, *args, **kwargs):
-        if run.mode == OFF or run.torch.compiler.is_compiling():
+        if run.mode == OFF or run.is_compiling():
             return original(self, *args, **kwargs)
         if get_ident() != run.main:
             if not run.depth:

@@ -51,7 +51,7 @@ def patch(torch):
         if original is not None:
             setattr(torch.Tensor, name, _in_place(original))
     torch.Tensor.__getitem__ = _getitem(torch, torch.Tensor.__getitem__)
-    torch.Tensor.__setitem__ = _setitem(torch, torch.Tensor.__setitem__)
+    torch.Tensor.__setitem__ = _setitem(torch.Tensor.__setitem__)
 
 
 def _only_condition(name, original):
@@ -94,7 +94,7 @@ def _getitem(torch, original):
     tensor = torch.Tensor
     boolean = torch.bool
     byte = torch.uint8
-    is_compiling = torch.compiler.is_compiling
+    is_compiling = run.is_compiling
 
     def depends(index):
         if isinstance(index, tensor):
@@ -119,8 +119,8 @@ def _getitem(torch, original):
     return __getitem__
 
 
-def _setitem(torch, original):
-    is_compiling = torch.compiler.is_compiling
+def _setitem(original):
+    is_compiling = run.is_compiling
 
     @functools.wraps(original)
     def __setitem__(self, index, value):

@@ -84,10 +84,21 @@ def start(torch):
     name = process_name() if top and not is_launcher() else None
     if name is None or run.mode != OFF or run.torch is not None:
         return
-    directory = os.path.join(top, name)
+    run.torch = torch
+    if not hasattr(torch, "compiler"):
+        raise RuntimeError("torch %s is older than 2.1" % torch.__version__)
+    try:
+        _begin(torch, os.path.join(top, name))
+    except Exception:
+        run.mode = OFF
+        raise
+
+
+def _begin(torch, directory):
     os.makedirs(directory, exist_ok=True)
     session = Session(directory, os.environ.get("VAULTLAYER_GHOST_EVERY", ""))
-    run.torch = torch
+    # torch 2.1 has it under this name only.
+    run.is_compiling = getattr(torch.compiler, "is_compiling", None) or torch._utils.is_compiling
     run.directory = directory
     run.begin = session.begin
     run.recorded_step = session.recorded_step

@@ -34,6 +34,7 @@ class Run:
         self.main = get_ident()
         self.pid = os.getpid()
         self.torch = None
+        self.is_compiling = None
         self.directory = ""
         self.steps = 0
         self.started = False

@@ -305,7 +305,11 @@ class Walk:
         for name, item in names.items():
             self._stack.append((item, "%s:%s" % (path, name), whose, None, None))
         held = {id(item) for item in names.values()}
-        rest = [x for x in get_referents(value) if id(x) not in held and type(x) not in ATOMS]
+        inside = get_referents(value)
+        if sys.version_info < (3, 11):
+            # Up to Python 3.10 the value stack is the frame's own, beside its namespaces.
+            inside += [x for x in get_referents(frame) if type(x) is not dict]
+        rest = [x for x in inside if id(x) not in held and type(x) not in ATOMS]
         for index, item in enumerate(rest):
             self._stack.append((item, "%s~%d" % (path, index), whose, None, None))
 
