@@ -1,4 +1,4 @@
-"""A whole training step is one operand of a sum; the other one waits on the stack, where no name leads to it."""
+"""A whole training step is one operand of a sum; the other one waits on the stack, unnamed."""
 
 import torch
 

@@ -12,7 +12,7 @@ import weakref
 
 from vaultlayer_hooks.ghost.state import run
 
-# Before Python 3.11 a caller's stack keeps the arguments of every call, also those that the callee has dropped.
+# Before Python 3.11 a caller's stack keeps the arguments of every call, even those the callee has dropped.
 STACK_IS_LEAN = sys.version_info >= (3, 11)
 _chosen = []
 
@@ -39,7 +39,7 @@ def _counts(values):
 
 
 def _graphs_share():
-    """Give the function that tells how many references to a tensor's object its graph has; None: not known."""
+    """Give the function that tells how many references to a tensor's object its graph has, or None."""
     if not _chosen:
         ways = (_while_shared, _once_dropped) if STACK_IS_LEAN else ()
         _chosen.append(next((way for way in ways if _is_right(way)), None))
