@@ -135,7 +135,7 @@ def _form(top):
     return repr(shapes)
 
 
-def held_by_python(tensors):
+def held_by_python(tensors, walk):
     """Give those of the tensors that Python holds; the others only an autograd graph keeps."""
     # From Python 3.13 on, the arguments of the very call are found as well.
     given = tuple(tensors)
@@ -145,4 +145,4 @@ def held_by_python(tensors):
     referrers = [r for r in referrers if not isinstance(r, types.FrameType)]
     held = {id(x) for x in gc.get_referents(*referrers)} if referrers else set()
     seen = [t for t in tensors if id(t) in held]
-    return seen or owners.held_unseen(tensors)
+    return seen or owners.held_unseen(tensors, [array for array, _, _ in walk.arrays.values()])

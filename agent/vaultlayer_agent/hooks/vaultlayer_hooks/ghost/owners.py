@@ -6,6 +6,7 @@ tensor has a second holder in C++, before that only once Python has let go of it
 head). Which of the two holds is tried once on tensors of our own.
 """
 
+import collections
 import ctypes
 import sys
 import weakref
@@ -17,16 +18,30 @@ STACK_IS_LEAN = sys.version_info >= (3, 11)
 _chosen = []
 
 
-def held_unseen(tensors):
+def held_unseen(tensors, arrays):
     """Give those of a list of tensors to which some reference is not accounted for.
 
     Args:
         tensors: a list; to none of them may an object or a frame that is known refer, save this list.
+        arrays: NumPy's, of which the collector knows nothing; each holds what its memory was taken from.
     """
     share = _graphs_share()
     if share is None or not tensors:
         return []
-    return [tensors[i] for i, left in enumerate(_left(tensors, share)) if left > 0]
+    taken = _taken_from(arrays)
+    left = _left(tensors, share)
+    return [t for t, count in zip(tensors, left) if count > taken[id(t)]]
+
+
+def _taken_from(arrays):
+    """Count by id what arrays were made from; views of one array hold that array."""
+    makers = {}
+    for value in arrays:
+        base = value.base
+        while hasattr(base, "__array_interface__"):
+            value, base = base, base.base
+        makers[id(value)] = id(base)
+    return collections.Counter(makers.values())
 
 
 def _left(tensors, share):

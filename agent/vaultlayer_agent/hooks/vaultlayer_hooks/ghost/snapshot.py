@@ -66,7 +66,7 @@ class Look:
             raise Void(str(reason)) from None
         self.own = own_tensors()
         missing = live.unreached(self.walk, self.own)
-        self.unreached = live.held_by_python(missing) if missing else []
+        self.unreached = live.held_by_python(missing, self.walk) if missing else []
         self.graph = [t for t, _ in self.walk.tensors.values() if t.grad_fn is not None]
         self.graph += [t for t in missing if t.grad_fn is not None]
 
