@@ -26,6 +26,7 @@ NODES_MOST = 500_000
 
 BUFFERS = frozenset((bytearray, memoryview, array.array, mmap.mmap))
 USER, SKIPPED, LIBRARY = "user", "skipped", "library"
+COMPILERS = "torch/_dynamo/backends/"
 
 _STOP = (
     types.ModuleType,
@@ -277,6 +278,9 @@ class Walk:
     def _enter_other(self, value, kind, path, owner):
         stack = self._stack
         if isinstance(value, types.FunctionType):
+            if COMPILERS in value.__code__.co_filename:
+                # torch 2.1 notes there what it has compiled, and a replay compiles nothing.
+                path, owner = "hidden:" + path, LIBRARY
             for index, cell in enumerate(value.__closure__ or ()):
                 stack.append((cell, "%s<%d>" % (path, index), owner, None, None))
             self._push_items((("defaults", value.__defaults__),), path, owner, None)
