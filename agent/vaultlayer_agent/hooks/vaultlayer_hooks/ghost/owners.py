@@ -11,10 +11,9 @@ import ctypes
 import sys
 import weakref
 
+from vaultlayer_hooks.ghost import stacks
 from vaultlayer_hooks.ghost.state import run
 
-# Before Python 3.11 a caller's stack keeps the arguments of every call, even those the callee has dropped.
-STACK_IS_LEAN = sys.version_info >= (3, 11)
 _chosen = []
 
 
@@ -25,6 +24,9 @@ def held_unseen(tensors, arrays):
         tensors: a list; to none of them may an object or a frame that is known refer, save this list.
         arrays: NumPy's, of which the collector knows nothing; each holds what its memory was taken from.
     """
+    if sys.version_info < (3, 11):
+        # There the stack keeps what a call was given, so counts tell nothing, but the stack can be read.
+        return stacks.waiting(tensors)
     share = _graphs_share()
     if share is None or not tensors:
         return []
@@ -56,7 +58,7 @@ def _counts(values):
 def _graphs_share():
     """Give the function that tells how many references to a tensor's object its graph has, or None."""
     if not _chosen:
-        ways = (_while_shared, _once_dropped) if STACK_IS_LEAN else ()
+        ways = (_while_shared, _once_dropped)
         _chosen.append(next((way for way in ways if _is_right(way)), None))
     return _chosen[0]
 
