@@ -78,8 +78,20 @@ def _has_data(tensor):
 
 def of_kind(everything, kinds):
     """Give the instances of a class or classes; asks each type once, for there are half a million objects."""
-    wanted = {kind for kind in set(map(type, everything)) if issubclass(kind, kinds)}
-    return [value for value in everything if type(value) in wanted]
+    wanted = map(_Kinds(kinds).__getitem__, map(type, everything))
+    return list(itertools.compress(everything, wanted))
+
+
+class _Kinds(dict):
+    """Whether a type is one of the kinds, by type; it learns as it is asked, so that one pass will do."""
+
+    def __init__(self, kinds):
+        super().__init__()
+        self._kinds = kinds
+
+    def __missing__(self, kind):
+        self[kind] = found = issubclass(kind, self._kinds)
+        return found
 
 
 def _name(value):
