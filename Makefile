@@ -11,7 +11,7 @@ WITNESS := $(VENV)/witness
 CLOUDS := $(addprefix tests/integration/test_,aws.py clouds.py ssh.py vast.py wheels.py)
 NATIVE := $(addprefix tests/integration/test_,contract.py hook_hf_variants.py hook_native.py)
 
-.PHONY: help demo demo-clouds test lint types imports unit integration test-clouds test-train test-ghost test-native test-chaos test-matrix test-witness bench docs clean
+.PHONY: help demo demo-clouds test lint types imports unit integration test-clouds test-train test-ghost test-native test-cuda test-chaos test-matrix test-witness bench docs clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -91,6 +91,10 @@ test-ghost: $(TRAIN)
 ## make test-native  native resume in its variety; not part of the CI run until it was seen whole
 test-native: $(TRAIN) $(HF4)
 	VAULTLAYER_TEST_TRANSFORMERS_4=$(abspath $(HF4)) $(BIN)/python -m pytest -q -m train $(NATIVE)
+
+## make test-cuda    ghost replay on a CUDA device, with the torch that the interpreter has; skipped without one
+test-cuda: $(TRAIN)
+	$(BIN)/python -m pytest -q tests/ghost/test_cuda.py
 
 ## make test-chaos   kill -9 of every kind of process at random moments; slow
 test-chaos: $(TRAIN)

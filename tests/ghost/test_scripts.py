@@ -24,6 +24,8 @@ ROWS = Path(__file__).parents[1] / "matrix" / "scripts"
         ("odd_forms", 45, 85),
         ("compiled", 45, 85),
         ("two_streams", 45, 85),
+        ("mixed_precision", 45, 90),
+        ("language_model", 45, 90),
     ],
 )
 def test_a_script_resumes_exactly_through_two_deaths(
@@ -48,14 +50,17 @@ def test_a_script_without_a_seed_goes_on_as_the_dead_run_did(tmp_path: Path) -> 
     assert verified["equal"] == verified["of"]
 
 
-def test_dates_and_unseeded_streams_come_again(tmp_path: Path) -> None:
-    ghost = Ghost(tmp_path, SCRIPTS / "by_chance.py")
+@pytest.mark.parametrize("name", ["by_chance", "measures"])
+def test_dates_unseeded_streams_and_the_figures_of_a_machine_come_again(
+    tmp_path: Path, name: str
+) -> None:
+    ghost = Ghost(tmp_path, SCRIPTS / f"{name}.py")
     assert ghost.attempt(die_at=45).status == -9
     assert ghost.attempt(replay=True, die_at=85).told("live")
     last = ghost.attempt(replay=True)
     assert last.status == 0, last.output
     assert last.meta("verified")["equal"] == last.meta("verified")["of"]
-    [log] = [content for name, content in ghost.files().items() if name.startswith("runs/")]
+    [log] = [content for name, content in ghost.files().items() if name.endswith("log.txt")]
     assert [line.split()[0] for line in log.splitlines()] == [b"%d" % n for n in range(100)]
 
 

@@ -76,6 +76,15 @@ def _outside(function):
     return lambda module: _ghost("outside", function, module)
 
 
+def _measures(function):
+    return lambda module: _ghost("measures", function, module)
+
+
+def _patch_socket(module):
+    _ghost("outside", "patch_socket", module)
+    _ghost("measures", "patch_socket", module)
+
+
 def _patch_safetensors(module):
     from vaultlayer_hooks import saves
 
@@ -127,7 +136,13 @@ PATCHES = {
     "secrets": _patch_secrets,
     "torch": _patch_torch,
     "subprocess": _outside("patch_subprocess"),
-    "socket": _outside("patch_socket"),
+    "socket": _patch_socket,
+    "os": _measures("patch_os"),
+    "platform": _measures("patch_platform"),
+    "resource": _measures("patch_resource"),
+    "shutil": _measures("patch_shutil"),
+    "tracemalloc": _measures("patch_tracemalloc"),
+    "psutil": _measures("patch_psutil"),
     "requests.sessions": _outside("patch_requests"),
     "wandb.sdk.wandb_run": _outside("patch_wandb"),
     "mlflow.tracking.client": _outside("patch_mlflow"),

@@ -32,14 +32,14 @@ def _is_off():
     return os.environ.get("VAULTLAYER_GHOST_CLOCK", "").lower() in ("off", "0", "no")
 
 
-def _mine(frame):
+def is_mine(frame):
     """Whether a call from this frame is to be recorded."""
     if run.depth or get_ident() != run.main or not is_user_file(frame.f_code.co_filename):
         return False
     return run.mode != OFF or early.is_on()
 
 
-def _through(name, read):
+def recorded(name, read):
     """Give the plain value that `read` gives and record it, or what was recorded."""
     if run.mode == OFF:
         return early.keep(name, read)
@@ -69,9 +69,9 @@ def patch_time(module):
 def _clock(name, original):
     def read(*_args, **_kwargs):
         # A class attribute that holds this is a method now, and is called with its instance.
-        if not _mine(sys._getframe(1)):
+        if not is_mine(sys._getframe(1)):
             return original()
-        _last[name] = _through(name, lambda: original() + _shift(name, original))
+        _last[name] = recorded(name, lambda: original() + _shift(name, original))
         return _last[name]
 
     return _named(read, name, original)
@@ -89,11 +89,11 @@ def _shift(name, original):
 def _of_now(name, original, count, struct_time):
     def read(*args):
         given = len(args) > count and args[count] is not None
-        if given or not _mine(sys._getframe(1)):
+        if given or not is_mine(sys._getframe(1)):
             return original(*args)
         if name not in ("localtime", "gmtime"):
-            return _through(name, lambda: original(*args))
-        fields = _through(name, lambda: _fields_of(original()))
+            return recorded(name, lambda: original(*args))
+        fields = recorded(name, lambda: _fields_of(original()))
         return struct_time(fields[0], {"tm_zone": fields[1], "tm_gmtoff": fields[2]})
 
     return _named(read, name, original)
@@ -120,11 +120,11 @@ def _date(name, original):
         def now():
             return original.__get__(None, cls)(*args, **kwargs)
 
-        if original is None or not _mine(sys._getframe(1)):
+        if original is None or not is_mine(sys._getframe(1)):
             return now()
         zone = kwargs.get("tz", args[0] if args else None)
         more = {"tzinfo": zone} if zone is not None else {}
-        got = _through(name, lambda: tuple([getattr(now(), field) for field in fields]))
+        got = recorded(name, lambda: tuple([getattr(now(), field) for field in fields]))
         return cls(*got, **more)
 
     return _named(read, name.split(".")[1], original)
@@ -152,9 +152,9 @@ def patch_uuid(module):
 
 def _uuid(name, original, kind):
     def read(*args, **kwargs):
-        if not _mine(sys._getframe(1)):
+        if not is_mine(sys._getframe(1)):
             return original(*args, **kwargs)
-        return kind(bytes=_through(name, lambda: original(*args, **kwargs).bytes))
+        return kind(bytes=recorded(name, lambda: original(*args, **kwargs).bytes))
 
     return _named(read, name, original)
 
@@ -167,9 +167,9 @@ def patch_secrets(module):
 
 def _plain(name, original):
     def read(*args, **kwargs):
-        if not _mine(sys._getframe(1)):
+        if not is_mine(sys._getframe(1)):
             return original(*args, **kwargs)
-        return _through(name, lambda: original(*args, **kwargs))
+        return recorded(name, lambda: original(*args, **kwargs))
 
     return _named(read, name, original)
 
@@ -183,8 +183,8 @@ def patch_random(module):
     original = module.Random.seed
 
     def seed(self, a=None, version=2):
-        if a is None and type(self) is not module.SystemRandom and _mine(_caller(module)):
-            a = _through("random.seed", _seed)
+        if a is None and type(self) is not module.SystemRandom and is_mine(_caller(module)):
+            a = recorded("random.seed", _seed)
         return original(self, a, version)
 
     module.Random.seed = _named(seed, "seed", original)
@@ -207,8 +207,8 @@ def patch_numpy(module):
 
 def _seeded(name, original):
     def seeded(seed=None):
-        if seed is None and _mine(sys._getframe(1)):
-            value = _through(name, _seed)
+        if seed is None and is_mine(sys._getframe(1)):
+            value = recorded(name, _seed)
             seed = value if name.endswith("rng") else _words(value)
         return original(seed)
 
@@ -224,9 +224,9 @@ def patch_torch(torch):
     original = torch.seed
 
     def seed():
-        if not _mine(sys._getframe(1)):
+        if not is_mine(sys._getframe(1)):
             return original()
-        value = _through("torch.seed", original)
+        value = recorded("torch.seed", original)
         torch.manual_seed(value)
         return value
 

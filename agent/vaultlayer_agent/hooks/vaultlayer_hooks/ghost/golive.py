@@ -115,11 +115,21 @@ class _Tensors:
         users = self._storage_users()
         with run.torch.no_grad():
             for number, entries in groups.items():
+                shared = self._must_be_shared(entries, targets[number])
                 storage = self._storage(number, entries, targets[number], users)
+                if shared and not storage.is_shared():
+                    raise Diverged(
+                        "a tensor has left the shared memory: %s" % entries[0]["paths"][0]
+                    )
                 self.storages[number] = storage
                 for entry, tensors in zip(entries, targets[number]):
                     for tensor in tensors:
                         self._put(tensor, entry, storage)
+
+    def _must_be_shared(self, entries, targets):
+        """Whether another process may look at this memory: not at a batch, though a worker has made it."""
+        pointers = {t.untyped_storage().data_ptr() for same in targets for t in same}
+        return any(entry["shared"] for entry in entries) and not pointers <= self._ghosts
 
     def _targets(self, entries):
         """Give for each entry the tensors at its paths, each once."""
@@ -226,8 +236,6 @@ class _Tensors:
             and tensor.storage_offset() == entry["offset"]
             and tensor.untyped_storage().data_ptr() == storage.data_ptr()
         )
-        if entry["shared"] and not storage.is_shared():
-            raise Diverged("a tensor has left the shared memory: %s" % entry["paths"][0])
         if entry["storage"] >= 0:
             run.constants.forget(tensor)
         if not same:

@@ -20,7 +20,7 @@ from vaultlayer_hooks.ghost import (
 )
 from vaultlayer_hooks.ghost.constants import digest
 from vaultlayer_hooks.ghost.state import run
-from vaultlayer_hooks.ghost.walk import TooMuch, Walk
+from vaultlayer_hooks.ghost.walk import LIBRARY, TooMuch, Walk
 
 GRADS_SAVED_B = 64 << 20
 WRITE_B_S = 400e6
@@ -157,7 +157,9 @@ def take(shot, frame, result):
 
 
 def _plain_values(walk):
-    return {path: _marshalled(entry[0]) for path, entry in walk.values.items()}
+    """Give the values that a replay must have or will be given; inside libraries nothing is promised."""
+    own = [(path, entry) for path, entry in walk.values.items() if entry[1] != LIBRARY]
+    return {path: _marshalled(entry[0]) for path, entry in own}
 
 
 def _marshalled(value):

@@ -14,6 +14,7 @@ from vaultlayer_hooks.ghost import (
     escapes,
     loaders,
     log,
+    measures,
     memory,
     optimizers,
     proof,
@@ -22,13 +23,13 @@ from vaultlayer_hooks.ghost import (
     rng,
     seeds,
     shapes,
+    staging,
     vls,
 )
 from vaultlayer_hooks.ghost.constants import Constants
 from vaultlayer_hooks.ghost.files import Files
 from vaultlayer_hooks.ghost.mute import Mute
 from vaultlayer_hooks.ghost.session import Session
-from vaultlayer_hooks.ghost.staging import Staging
 from vaultlayer_hooks.ghost.state import OFF, RECORD, REPLAY, Refused, process_name, run
 
 UNORDERED = pulse.KINDS | {"seed"}
@@ -110,7 +111,7 @@ def _begin(torch, directory):
     run.files = Files()
     run.proof = proof.Proof()
     run.pulse = pulse.Pulse()
-    run.staging = Staging()
+    run.staging = staging.Staging()
     run.on_gpu = torch.cuda.is_available()
     run.fingerprint = fingerprint(torch)
     for name in NEEDED:
@@ -124,6 +125,8 @@ def _begin(torch, directory):
     ranks.patch(torch)
     memory.patch(torch)
     clock.patch_torch(torch)
+    measures.patch_torch(torch)
+    staging.patch(torch)
     if os.environ.get("VAULTLAYER_GHOST_MODE") == "replay":
         _start_replay(session)
     else:

@@ -26,7 +26,6 @@ NODES_MOST = 500_000
 
 BUFFERS = frozenset((bytearray, memoryview, array.array, mmap.mmap))
 USER, SKIPPED, LIBRARY = "user", "skipped", "library"
-COMPILERS = "torch/_dynamo/backends/"
 
 _STOP = (
     types.ModuleType,
@@ -278,14 +277,7 @@ class Walk:
     def _enter_other(self, value, kind, path, owner):
         stack = self._stack
         if isinstance(value, types.FunctionType):
-            if COMPILERS in value.__code__.co_filename:
-                # torch 2.1 notes there what it has compiled, and a replay compiles nothing.
-                path, owner = "hidden:" + path, LIBRARY
-            for index, cell in enumerate(value.__closure__ or ()):
-                stack.append((cell, "%s<%d>" % (path, index), owner, None, None))
-            self._push_items((("defaults", value.__defaults__),), path, owner, None)
-            self._push_items((("kwdefaults", value.__kwdefaults__),), path, owner, None)
-            self._push_items(vars(value).items(), path, owner, None)
+            self._enter_function(value, path, owner)
         elif isinstance(value, types.CellType):
             for item in get_referents(value):
                 stack.append((item, path + "()", owner, None, None))
@@ -299,6 +291,19 @@ class Walk:
             self._enter_generator(value, path, owner)
         else:
             self._enter_instance(value, kind, path, owner)
+
+    def _enter_function(self, value, path, owner):
+        own, wrapped = dict(vars(value)), None
+        if owner == USER and not is_user_file(value.__code__.co_filename):
+            # What a library's decorator has wrapped is the script's own all the same.
+            wrapped, owner = own.pop("__wrapped__", None), LIBRARY
+        for index, cell in enumerate(value.__closure__ or ()):
+            self._stack.append((cell, "%s<%d>" % (path, index), owner, None, None))
+        self._push_items((("defaults", value.__defaults__),), path, owner, None)
+        self._push_items((("kwdefaults", value.__kwdefaults__),), path, owner, None)
+        self._push_items(own.items(), path, owner, None)
+        if wrapped is not None:
+            self._stack.append((wrapped, path + ".__wrapped__", USER, None, None))
 
     def _enter_generator(self, value, path, owner):
         frame = getattr(value, "gi_frame", None) or getattr(value, "cr_frame", None)

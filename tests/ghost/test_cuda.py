@@ -1,0 +1,44 @@
+"""On a CUDA device: scripts that never save, killed twice; run by `make test-cuda` where there is one."""
+
+from pathlib import Path
+
+import pytest
+
+from ghosts import SCRIPTS, Ghost, final_lines, through_deaths
+
+torch = pytest.importorskip("torch")
+pytestmark = [
+    pytest.mark.train,
+    pytest.mark.timeout(1500),
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
+STEADY = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"}
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "second"),
+    [
+        ("mixed_precision", 45, 90),
+        ("language_model", 45, 90),
+        ("recurrent", 45, 90),
+        ("side_stream", 45, 90),
+        ("adversarial", 85, 175),
+        ("inductor", 45, 85),
+    ],
+)
+def test_a_script_on_a_gpu_resumes_exactly_through_two_deaths(
+    tmp_path: Path, name: str, first: int, second: int
+) -> None:
+    through_deaths(Ghost(tmp_path, SCRIPTS / f"{name}.py", **STEADY), first, second)
+
+
+def test_a_captured_graph_ends_the_recording_and_works_as_before(tmp_path: Path) -> None:
+    ghost = Ghost(tmp_path, SCRIPTS / "graphed.py", **STEADY)
+    bare = ghost.bare()
+    assert bare.status == 0, bare.output
+    wanted = ghost.files()
+    hooked = ghost.attempt()
+    assert hooked.status == 0, hooked.output
+    assert ghost.files() == wanted
+    assert final_lines(hooked) == final_lines(bare)
+    assert "CUDA graph" in hooked.told("ghost_off")[0]["detail"]
