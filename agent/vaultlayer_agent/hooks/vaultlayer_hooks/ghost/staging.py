@@ -3,8 +3,8 @@
 The script's stream waits for that stream before it goes on, so nothing is written to before it is copied; the
 processor does not wait, and queues the next steps meanwhile. Who writes the snapshot waits for the copies.
 
-Where the script has streams of its own, or memory that a GPU may be writing to, the snapshot waits, before the
-copies and after them: nobody else knows whose work is under way there.
+Where the script has streams of its own, or memory that a GPU may be writing to, the snapshot waits, before
+the copies and after them: nobody else knows whose work is under way there.
 """
 
 import contextlib
