@@ -150,6 +150,13 @@ def test_arrays_that_share_what_nothing_holds_void_the_snapshot(tmp_path: Path) 
     assert "share the memory of a tensor" in run.told("snapshot_void")[0]["detail"]
 
 
+def test_nothing_of_a_snapshot_outlives_it(tmp_path: Path) -> None:
+    run = Ghost(tmp_path, SCRIPTS / "nothing_kept.py").attempt()
+    assert run.told("snapshot_end")
+    assert run.told("snapshot_void")
+    assert "KEPT [] True" in run.output
+
+
 def test_a_tensor_that_dlpack_hands_out_ends_the_recording(tmp_path: Path) -> None:
     run = Ghost(tmp_path, SCRIPTS / "handed_out.py").attempt()
     assert run.status == 0, run.output

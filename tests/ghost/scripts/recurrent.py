@@ -1,4 +1,6 @@
-"""An LSTM of cuDNN with dropout between its layers, whose hidden state is carried from batch to batch."""
+"""An LSTM whose hidden state is carried from batch to batch; its dropout between layers is an argument."""
+
+import sys
 
 import torch
 from torch import nn
@@ -13,7 +15,7 @@ series = (series + 0.1 * torch.randn(8, 4000, 1)).to(device)
 class Net(nn.Module):
     def __init__(self):
         super().__init__()
-        self.cells = nn.LSTM(1, 32, num_layers=2, dropout=0.2, batch_first=True)
+        self.cells = nn.LSTM(1, 32, num_layers=2, dropout=float(sys.argv[1]), batch_first=True)
         self.head = nn.Linear(32, 1)
 
     def forward(self, x, state):

@@ -105,6 +105,19 @@ def parameters():
     return found.params
 
 
+def hides_dropout():
+    """Give the class of a recurrent module whose dropout draws from a state that nobody can read, or ""."""
+    cudnn, base = run.torch.backends.cudnn, run.torch.nn.RNNBase
+    if not cudnn.enabled:
+        return ""
+    for _, module in modules():
+        for part in module.modules():
+            draws = isinstance(part, base) and part.dropout and part.num_layers > 1
+            if draws and any(p.is_cuda for p in part.parameters()):
+                return type(part).__name__
+    return ""
+
+
 def zeroed(owner):
     """Note that gradients have been cleared, by an optimizer or by a module."""
     for index, optimizer in optimizers():

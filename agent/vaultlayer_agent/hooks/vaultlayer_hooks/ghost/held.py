@@ -1,13 +1,16 @@
 """Which tensors the iterators of loaders hold: they are filled anew, so no snapshot has them."""
 
-from vaultlayer_hooks.ghost import loaders
-from vaultlayer_hooks.ghost.walk import LIBRARY, Walk
+import collections
+
+from vaultlayer_hooks.ghost import loaders, threads
+from vaultlayer_hooks.ghost.walk import LIBRARY, Walk, read_locals
 
 NOT_FILLED = ("_dataset", "_index_sampler", "_collate_fn")
+THREADS = "torch/utils/data/_utils/"
 
 
 def held_ids():
-    """Give the ids of tensors that live inside iterators."""
+    """Give the ids of tensors that live inside iterators, and in the threads that work for them."""
     ids = set()
     for opened in loaders.alive():
         walk = Walk()
@@ -16,5 +19,22 @@ def held_ids():
         for name, value in vars(opened.iterator()).items():
             if name not in NOT_FILLED:
                 walk.root(name, value, LIBRARY)
+                walk.root(name + ".queue", _waiting(value), LIBRARY)
         ids.update(walk.tensors)
+    ids.update(_in_threads())
     return ids
+
+
+def _waiting(value):
+    """Give what waits in a queue of the interpreter's: batches that have been pinned already."""
+    inside = getattr(value, "queue", None)
+    return list(inside) if isinstance(inside, collections.deque) else None
+
+
+def _in_threads():
+    walk = Walk()
+    for ident, frames in threads.stacks():
+        if any(THREADS in frame.f_code.co_filename for frame in frames):
+            for depth, frame in enumerate(frames):
+                walk.root("%d:%d" % (ident, depth), read_locals(frame), LIBRARY)
+    return walk.tensors

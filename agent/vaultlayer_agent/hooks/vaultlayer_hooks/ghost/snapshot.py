@@ -3,6 +3,7 @@
 import _thread
 import gc
 import os
+import sys
 import time
 
 from vaultlayer_hooks.ghost import (
@@ -24,6 +25,7 @@ from vaultlayer_hooks.ghost.walk import LIBRARY, TooMuch, Walk
 
 GRADS_SAVED_B = 64 << 20
 WRITE_B_S = 400e6
+UNDISTURBED_S = 60.0
 
 
 class Void(Exception):
@@ -57,6 +59,15 @@ class Look:
     """Everything that belongs to the state at a boundary, found and named."""
 
     def __init__(self, frame, result):
+        interval_s = sys.getswitchinterval()
+        # A batch that a loader's thread passes on between two looks would be found in neither place.
+        sys.setswitchinterval(UNDISTURBED_S)
+        try:
+            self._find(frame, result)
+        finally:
+            sys.setswitchinterval(interval_s)
+
+    def _find(self, frame, result):
         self.walk = Walk()
         self.walk.skipped = loaders.skipped_ids()
         try:
@@ -99,6 +110,11 @@ def look(frame, result):
     Raises:
         Void: something alive cannot be named.
     """
+    if run.on_gpu and (kind := boundary.hides_dropout()):
+        raise Void(
+            "cuDNN keeps the random state of an %s's dropout to itself (torch.backends.cudnn.enabled"
+            " = False, or no dropout between its layers, would make it exact)" % kind
+        )
     found = look_again(frame, result)
     if holder := threads.holder(found.walk, found.own):
         raise Void(holder)

@@ -82,6 +82,10 @@ def is_user_module(name):
     path = getattr(module, "__file__", None)
     if name == "__main__":
         return True
+    package = getattr(sys.modules.get(name.split(".")[0]), "__file__", None)
+    if isinstance(package, str) and not is_user_file(package):
+        # Compilers put what they write into a package of theirs, from files anywhere.
+        return False
     # Modules that torch makes without a file, as `torch.ops`, name one that is nowhere.
     return (
         isinstance(path, str)

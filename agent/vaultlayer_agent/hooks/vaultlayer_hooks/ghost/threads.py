@@ -5,8 +5,9 @@ can say that it stands where it stood; so as long as there is one, there is no s
 """
 
 import sys
+from _thread import get_ident
 
-from vaultlayer_hooks.ghost.state import HOOKS_DIR, is_user_file, run
+from vaultlayer_hooks.ghost.state import HOOKS_DIR, is_user_file
 from vaultlayer_hooks.ghost.walk import LIBRARY, TooMuch, Walk, read_locals
 
 # Workers of loaders are filled anew; what their threads hold is theirs.
@@ -21,17 +22,24 @@ def holder(walk, ours):
         walk: of all that the main thread reaches.
         ours: ids of tensors that are not the script's.
     """
-    for ident, frame in sys._current_frames().items():
-        if ident != run.main and (why := _why(_frames(frame), walk, ours)):
+    for ident, frames in stacks():
+        if why := _why(frames, walk, ours):
             return "the thread %s %s" % (_name(ident), why)
     return ""
 
 
-def _frames(frame):
+def stacks():
+    """Give `(ident, frames)` of every other thread, the innermost frame first."""
+    running = sys._current_frames()
+    # A name for our own frame in this very frame would keep all that we look at until the next sweep.
+    running.pop(get_ident(), None)
     found = []
-    while frame is not None:
-        found.append(frame)
-        frame = frame.f_back
+    for ident, frame in running.items():
+        frames = []
+        while frame is not None:
+            frames.append(frame)
+            frame = frame.f_back
+        found.append((ident, frames))
     return found
 
 
