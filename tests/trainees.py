@@ -1,6 +1,7 @@
 """Runs a training script under hooks and capture as the agent does, without broker and bucket.
 
 What a cut holds is copied away at once, as an upload would; a restart puts it into an empty directory.
+`VAULTLAYER_TEST_INTERPRETER` names another Python that runs the scripts, as in `ghosts.py`.
 """
 
 import json
@@ -21,6 +22,7 @@ from vaultlayer_agent.capture import Capture, Cut, HookEvent, HookServer, hook_p
 
 JOBS = Path(__file__).parent / "jobs"
 LIMIT_S = 90
+INTERPRETER = os.environ.get("VAULTLAYER_TEST_INTERPRETER") or sys.executable
 
 
 class Saved(msgspec.Struct):
@@ -63,7 +65,7 @@ class Trainee:
         self.work = top / "work"
         launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
         self.command = [
-            sys.executable,
+            INTERPRETER,
             *(launcher if ranks > 1 else []),
             str(JOBS / script),
             *words,

@@ -121,9 +121,11 @@ async def test_a_run_killed_twice_ends_as_if_nothing_had_happened(
     first = await trainee.run(kill=at_step(11))
     second = await trainee.run(resume=first.saved[-1], kill=at_step(30))
     assert second.status == -9
-    third = await trainee.run(resume=second.saved[-1])
+    newest = second.saved[-1]
+    third = await trainee.run(resume=newest)
     same_as_bare(trainee, third, bare)
-    assert third.told("resumed")[0].step == 24
+    assert third.told("resumed")[0].step == newest.cut.step
+    assert (newest.cut.step or 0) >= 24, "a busy machine may come to save once more before it dies"
 
 
 @pytest.mark.anyio
