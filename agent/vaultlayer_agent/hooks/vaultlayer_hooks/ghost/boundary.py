@@ -30,13 +30,16 @@ class Boundaries:
     def __init__(self):
         self.modules = []
         self.optimizers = []
-        self.known_modules = set()
+        self.known_modules = {}
         self.params = None
+        self.numbers = {}
+        self.numbered = 0
         self.places = {}
         self.recent = deque(maxlen=RECENT)
         self.backwards = 0
         self.inner_steps = 0
         self.outer_steps = 0
+        self.stepped = None
         self.zeroed = {}
         self.waiting = True
         self.always_zeroed = {}
@@ -60,12 +63,19 @@ def forget():
     found = Boundaries()
 
 
+def knows(module):
+    """Whether a root module has been called before."""
+    known = found.known_modules.get(id(module))
+    return known is not None and known() is module
+
+
 def track_module(module):
     """Remember a root module, once."""
-    if id(module) not in found.known_modules:
-        found.known_modules.add(id(module))
-        found.modules.append(weakref.ref(module))
+    if not knows(module):
+        found.known_modules[id(module)] = weakref.ref(module)
+        found.modules.append(found.known_modules[id(module)])
         found.params = None
+        _number_all(module.parameters())
 
 
 def track_optimizer(optimizer):
@@ -73,6 +83,7 @@ def track_optimizer(optimizer):
     found.optimizers.append(weakref.ref(optimizer))
     found.always_zeroed[len(found.optimizers) - 1] = None
     found.params = None
+    _number_all(parameters_of(optimizer))
 
 
 def optimizers():
@@ -91,18 +102,34 @@ def parameters_of(optimizer):
 
 
 def parameters():
-    """Give all parameters that optimizers and root modules own, each once."""
+    """Give `{number: parameter}` of all that optimizers and root modules own, each once.
+
+    Numbers are given at first sight: which owners are alive depends on when garbage was swept.
+    """
     if found.params is None:
-        params = []
-        seen = set()
         own = [p for _, o in optimizers() for p in parameters_of(o)]
         own += [p for _, m in modules() for p in m.parameters()]
-        for p in own:
-            if id(p) not in seen:
-                seen.add(id(p))
-                params.append(p)
-        found.params = params
-    return found.params
+        _number_all(own)
+        found.numbers = {id(p): found.numbers[id(p)] for p in own}
+        # Modules replace parameters, and those that only we held would be found as held by nobody.
+        found.params = {number: ref for ref, number in found.numbers.values()}
+    alive = [(number, ref()) for number, ref in found.params.items()]
+    return {number: p for number, p in alive if p is not None}
+
+
+def _number_all(params):
+    for p in params:
+        known = found.numbers.get(id(p))
+        if known is None or known[0]() is not p:
+            found.numbers[id(p)] = (weakref.ref(p), found.numbered)
+            found.numbered += 1
+
+
+def stepped_parameters():
+    """Give the parameters of the optimizer that has stepped last; without any, all of the root modules."""
+    owner = found.stepped() if found.stepped is not None else None
+    params = parameters_of(owner) if hasattr(owner, "param_groups") else []
+    return params or list(parameters().values())
 
 
 def hides_dropout():
@@ -143,9 +170,10 @@ def keeps_gradients(index):
     return not found.always_zeroed.get(index)
 
 
-def inner_step():
+def inner_step(owner):
     """Note that an optimizer steps inside a call that is ours already."""
     found.inner_steps += 1
+    found.stepped = weakref.ref(owner)
 
 
 def inner_steps():
@@ -171,6 +199,7 @@ def reached(kind, owner, result=None):
         key = "update"
     else:
         found.outer_steps += 1
+        found.stepped = weakref.ref(owner)
         key = _number(owner)
     place = found.places.get(key)
     if place is None:

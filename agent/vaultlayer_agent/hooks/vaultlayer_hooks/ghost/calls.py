@@ -3,7 +3,7 @@
 import functools
 from _thread import get_ident
 
-from vaultlayer_hooks.ghost import attributes, boundary, log, specs
+from vaultlayer_hooks.ghost import attributes, boundary, log, module_hooks, specs
 from vaultlayer_hooks.ghost.rng import set_small_state, small_state, streams
 from vaultlayer_hooks.ghost.state import OFF, REPLAY, run
 
@@ -37,14 +37,17 @@ def _module_call(torch, original):
             return original(self, *args, **kwargs)
         if is_tracing() or run.opaque:
             return original(self, *args, **kwargs)
+        if not boundary.knows(self) and _is_lazy(torch, self):
+            # Its first call is a part of set-up: the optimizer needs the parameters that it makes.
+            return _deep(original, (self, *args), kwargs)
         run.begin()
         boundary.track_module(self)
         _note_leaves(args)
         _note_leaves(kwargs.values())
         if run.mode == REPLAY:
             result = through("call", original, (self, *args), kwargs)
-            if log.peek() == "attrs":
-                attributes.put(self, log.take("attrs"))
+            specs.take_new()
+            attributes.put(self, log.take("attrs") if log.peek() == "attrs" else ())
             return result
         seen = attributes.before(self)
         result = through("call", original, (self, *args), kwargs)
@@ -54,6 +57,10 @@ def _module_call(torch, original):
         return result
 
     return __call__
+
+
+def _is_lazy(torch, module):
+    return any(map(torch.nn.parameter.is_lazy, module.parameters()))
 
 
 def skipped(kind, original):
@@ -77,13 +84,14 @@ def through(kind, original, args, kwargs):
     A result that cannot be described is computed for real in the replay as well.
     """
     if run.mode == REPLAY:
+        module_hooks.play()
         which, state = specs.take_with_specs(kind)
         result = _deep(original, args, kwargs) if which is None else specs.ghost_of(which)
         if state is not None:
             set_small_state(state)
         return result
     mark = streams.mark()
-    result = _deep(original, args, kwargs)
+    result = module_hooks.watched(_deep, original, args, kwargs)
     state = small_state() if streams.mark() != mark else None
     log.note(kind, (specs.number_of(result), state))
     return result
@@ -149,7 +157,7 @@ def _give_raw_grads(tensors):
         if hasattr(node, "variable"):
             leaves.append(node.variable)
         stack.extend(following for following, _ in node.next_functions if following is not None)
-    known = {id(p) for p in boundary.parameters()}
+    known = {id(p) for p in boundary.parameters().values()}
     for leaf in leaves:
         if id(leaf) not in known and leaf.grad is None:
             leaf.grad = run.torch.zeros_like(leaf, requires_grad=False)
@@ -165,6 +173,7 @@ def _backward(original):
         run.begin()
         boundary.before_backward()
         if run.mode == REPLAY:
+            module_hooks.play()
             mask, inputs = specs.take_with_specs("backward")
             _give_ghost_grads(mask)
             _give_leaf_grads(tensors, inputs)
@@ -172,7 +181,7 @@ def _backward(original):
             return None
         run.depth += 1
         try:
-            original(tensors, *args, **kwargs)
+            module_hooks.watched(original, tensors, *args, **kwargs)
             mask = _grad_mask()
         finally:
             run.depth -= 1
@@ -185,8 +194,8 @@ def _backward(original):
 
 
 def _grad_mask():
-    """Give which parameters have a gradient now, as bytes of 0 and 1; None when that is as the last time."""
-    mask = bytes([p.grad is not None for p in boundary.parameters()])
+    """Give the numbers of the parameters that have a gradient now, or None when they are as the last time."""
+    mask = tuple([n for n, p in boundary.parameters().items() if p.grad is not None])
     if mask == _masks["last"]:
         return None
     _masks["last"] = mask
@@ -197,8 +206,10 @@ def _give_ghost_grads(mask):
     if mask is not None:
         _masks["last"] = mask
     torch = run.torch
-    for has, p in zip(_masks["last"] or b"", boundary.parameters()):
-        if has and p.grad is None:
+    params = boundary.parameters()
+    for number in _masks["last"] or ():
+        p = params.get(number)
+        if p is not None and p.grad is None:
             grad = _ghost_grads.get(id(p))
             if grad is None or grad.shape != p.shape or grad.dtype != p.dtype:
                 grad = _ghost_grads[id(p)] = torch.zeros_like(p, requires_grad=False)

@@ -6,8 +6,7 @@ plain values, arrays and private random streams are compared, and only what skip
 (modules, optimizers, loaders) is set.
 """
 
-import marshal
-import sys
+import gc
 import time
 
 from vaultlayer_hooks.ghost import (
@@ -19,11 +18,11 @@ from vaultlayer_hooks.ghost import (
     rng,
     snapshot,
     specs,
+    values,
 )
 from vaultlayer_hooks.ghost.constants import digest
 from vaultlayer_hooks.ghost.state import Diverged, run
 from vaultlayer_hooks.ghost.vls import tensor_memory
-from vaultlayer_hooks.ghost.walk import SKIPPED, USER
 
 
 def restore(reader, frame, result):
@@ -32,7 +31,11 @@ def restore(reader, frame, result):
     Raises:
         Diverged: something is not what it was.
     """
-    small, torch_state, values, streams, arrays, forms, positions, files, clusters = reader.state
+    small, torch_state, plain_values, streams, arrays, forms, positions, files, clusters = (
+        reader.state
+    )
+    # Those of models that are gone by now would be found as tensors that nothing names.
+    calls.forget_ghosts()
     _restore_optimizers(forms)
     look = snapshot.look_again(frame, result)
     if look.unreached:
@@ -42,22 +45,28 @@ def restore(reader, frame, result):
     tensors = _Tensors(reader, walk, by_path)
     tensors.all()
     memory.rejoin(clusters, tensors.storages, walk)
-    _set_values(walk, values)
-    _set_streams(walk, streams)
-    _set_arrays(walk, arrays)
+    elsewhere = {path for entry in reader.index["tensors"] for path in entry["paths"]}
+    elsewhere.update(kept[0] for kept in (*arrays, *streams))
+    values.restore(walk, plain_values, elsewhere)
+    values.restore_streams(walk, streams)
+    values.restore_arrays(walk, arrays)
     _fill_loaders(positions)
-    _finish_streams(walk, streams)
+    values.finish_streams(walk, streams)
     rng.set_torch_state(torch_state)
     rng.set_small_state(small)
     run.files.put_image(files)
-    calls.forget_ghosts()
     specs.forget_ghosts()
 
 
 def _restore_optimizers(forms):
     """Give every optimizer the state's form, so that its tensors have a place to go to."""
     alive = dict(boundary.optimizers())
-    if sorted(alive) != [form[0] for form in forms]:
+    numbers = [form[0] for form in forms]
+    if sorted(alive) != numbers:
+        # A snapshot knows none that is garbage.
+        gc.collect()
+        alive = dict(boundary.optimizers())
+    if sorted(alive) != numbers:
         raise Diverged("other optimizers are alive than were")
     for index, count, form, looks in forms:
         optimizer = alive[index]
@@ -246,97 +255,6 @@ class _Tensors:
             if not tensor.is_leaf:
                 tensor.detach_()
             tensor.requires_grad_(entry["requires_grad"])
-
-
-def _plain(value):
-    return ("set", tuple(sorted(map(repr, value)))) if type(value) is frozenset else value
-
-
-def _bytes(value):
-    return marshal.dumps(value, 2)
-
-
-def _set_values(walk, recorded):
-    """Compare all plain values; set those that skipped calls may have changed.
-
-    Raises:
-        Diverged: a value of the script's own is another one.
-    """
-    for path, value in recorded.items():
-        entry = walk.values.get(path)
-        if entry is None:
-            if not _is_loose(path):
-                raise Diverged("a value is gone in the replay: %s = %.80r" % (path, value))
-            continue
-        now, owner, parent, key = entry
-        if _bytes(_plain(now)) == _bytes(value):
-            continue
-        if owner == USER:
-            raise Diverged("%s is %.80r in the replay, and was %.80r" % (path, now, value))
-        if owner == SKIPPED:
-            _set_value(path, value, parent, key)
-
-
-def _is_loose(path):
-    """Whether a value may be missing: inside libraries nothing is promised."""
-    return path.startswith(("module", "optimizer", "loader", "hidden:"))
-
-
-def _set_value(path, value, parent, key):
-    if key is None:
-        if isinstance(value, tuple) and value and value[0] in ("large", "set"):
-            raise Diverged("a large value that a skipped call has changed: %s" % path)
-        if isinstance(parent, dict):
-            parent.clear()
-            parent.update(value)
-        elif isinstance(parent, list):
-            parent[:] = value
-        elif not isinstance(parent, tuple):
-            parent.clear()
-            parent.extend(value)
-        return
-    if isinstance(parent, (dict, list)):
-        parent[key] = value
-    elif parent is not None:
-        object.__setattr__(parent, key, value)
-
-
-def _set_streams(walk, recorded):
-    """Private streams must be where they were; those of loaders are set when the loaders are filled."""
-    by_path = {path: (value, owner) for value, path, owner in walk.streams.values()}
-    for path, state, owner in recorded:
-        if path not in by_path:
-            if owner == USER:
-                raise Diverged("a random stream is gone in the replay: %s" % path)
-            continue
-        stream, _ = by_path[path]
-        torch_like = state is not None and state[0] == "torch"
-        if owner == USER and not torch_like and rng.stream_state(stream) != state:
-            raise Diverged("a random stream has been drawn from otherwise: %s" % path)
-
-
-def _finish_streams(walk, recorded):
-    by_path = {path: value for value, path, _ in walk.streams.values()}
-    for path, state, _ in recorded:
-        if path in by_path and state is not None:
-            rng.set_stream_state(by_path[path], state)
-
-
-def _set_arrays(walk, recorded):
-    numpy = sys.modules.get("numpy")
-    by_path = {path: (value, owner) for value, path, owner in walk.arrays.values()}
-    for path, dtype, shape, data, owner in recorded:
-        if path not in by_path:
-            if owner == USER:
-                raise Diverged("an array is gone in the replay: %s" % path)
-            continue
-        array, _ = by_path[path]
-        if array.dtype.str == dtype and array.shape == shape and array.tobytes() == data:
-            continue
-        if owner == USER:
-            raise Diverged("array %s is not what it was" % path)
-        if owner == SKIPPED and array.shape == shape and array.flags.writeable:
-            array[...] = numpy.frombuffer(data, dtype=dtype).reshape(shape)
 
 
 def _fill_loaders(positions):

@@ -203,6 +203,16 @@ def _move(name, value, low, lie, storage):
     _left.append(view)
 
 
+def take_over(array, other):
+    """Let an array become what another one is, for all who hold it; False where that cannot be done."""
+    numpy = sys.modules["numpy"]
+    if type(array) is not numpy.ndarray or not _is_known(numpy):
+        return False
+    _swap(array, other)
+    _left.append(other)
+    return True
+
+
 def _swap(one, other):
     """Let two arrays change bodies, each with what it owns."""
     at, to = id(one) + object.__basicsize__, id(other) + object.__basicsize__

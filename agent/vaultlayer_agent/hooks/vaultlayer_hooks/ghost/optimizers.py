@@ -60,7 +60,7 @@ def _step(original):
                 run.give_up("an optimizer steps in another thread")
             return original(self, *args, **kwargs)
         if run.depth:
-            boundary.inner_step()
+            boundary.inner_step(self)
             return None if run.mode == REPLAY and run.skipping else original(self, *args, **kwargs)
         run.begin()
         closure = args[0] if args and callable(args[0]) else kwargs.get("closure")

@@ -35,7 +35,7 @@ class Pulse:
 
     def step(self, steps):
         """Note a sample after step number `steps`."""
-        params = boundary.parameters()
+        params = boundary.stepped_parameters()
         if params:
             p = params[steps % len(params)]
             count = p.numel()

@@ -231,3 +231,18 @@ def _rich(state):
     if state[0] == "array":
         return sys.modules["numpy"].frombuffer(state[2], dtype=state[1]).copy()
     return state[1]
+
+
+def make_stream(state):
+    """Make a private stream of the kind that `stream_state` gave, at that state."""
+    if state[0] == "random":
+        made = random.Random()
+    elif state[0] == "torch":
+        made = run.torch.Generator()
+    elif state[0] == "numpy":
+        made = numpy_random().RandomState()
+    else:
+        numpy_rng = numpy_random()
+        made = numpy_rng.Generator(getattr(numpy_rng, _rich(state[1])["bit_generator"])())
+    set_stream_state(made, state)
+    return made

@@ -17,6 +17,7 @@ from vaultlayer_hooks.ghost import (
     rng,
     specs,
     threads,
+    values,
     vls,
 )
 from vaultlayer_hooks.ghost.constants import digest
@@ -158,7 +159,7 @@ def take(shot, frame, result):
     shot.state = (
         rng.small_state(),
         rng.torch_state(),
-        _plain_values(found.walk),
+        values.kept(found.walk),
         tuple((path, rng.stream_state(v), o) for v, path, o in found.walk.streams.values()),
         tuple((path, *_array(v), o) for v, path, o in found.walk.arrays.values() if _small(v)),
         _optimizer_forms(),
@@ -170,16 +171,6 @@ def take(shot, frame, result):
     shot.state_b = sum(m.numel() for m in gather.memories)
     shot.copies = gather.memories
     shot.stall_ms = (time.perf_counter() - began) * 1e3
-
-
-def _plain_values(walk):
-    """Give the values that a replay must have or will be given; inside libraries nothing is promised."""
-    own = [(path, entry) for path, entry in walk.values.items() if entry[1] != LIBRARY]
-    return {path: _marshalled(entry[0]) for path, entry in own}
-
-
-def _marshalled(value):
-    return ("set", tuple(sorted(map(repr, value)))) if type(value) is frozenset else value
 
 
 def _small(array):

@@ -16,6 +16,7 @@ from vaultlayer_hooks.ghost import (
     log,
     measures,
     memory,
+    module_hooks,
     optimizers,
     proof,
     pulse,
@@ -120,6 +121,7 @@ def _begin(torch, directory):
     escapes.patch(torch)
     shapes.patch(torch)
     calls.patch(torch)
+    module_hooks.patch(torch)
     optimizers.patch(torch)
     loaders.patch(torch)
     ranks.patch(torch)

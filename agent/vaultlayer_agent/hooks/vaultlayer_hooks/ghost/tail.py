@@ -51,10 +51,13 @@ def may_differ():
     torch = run.torch
     if not run.on_gpu or torch.are_deterministic_algorithms_enabled():
         return False
-    return any(p.is_cuda for p in boundary.parameters())
+    return any(p.is_cuda for p in boundary.parameters().values())
 
 
 def _same(a, b):
+    # When the gradients that there are are said to have changed depends on when garbage was swept, too.
+    if a[0] == b[0] == "backward":
+        a, b = a[1][1], b[1][1]
     return marshal.dumps(a, 2) == marshal.dumps(b, 2)
 
 

@@ -9,23 +9,21 @@ import array
 import collections
 import functools
 import gc
-import marshal
 import mmap
 import sys
 import types
-import zlib
 from gc import get_referents
 
-from vaultlayer_hooks.ghost import boundary, loaders, rng
+from vaultlayer_hooks.ghost import boundary, loaders, plain, rng
+from vaultlayer_hooks.ghost.plain import PLAIN
 from vaultlayer_hooks.ghost.state import HOOKS_DIR, is_user_file, is_user_module, run
 
 ATOMS = frozenset((int, float, bool, str, bytes, type(None), complex, range, slice, type(Ellipsis)))
-PLAIN = frozenset((int, float, bool, str, bytes, type(None)))
-WHOLE_MOST = 10_000
 NODES_MOST = 500_000
 
 BUFFERS = frozenset((bytearray, memoryview, array.array, mmap.mmap))
-USER, SKIPPED, LIBRARY = "user", "skipped", "library"
+# Of modules and optimizers, and of what loaders fetch: calls that a replay skips change both.
+USER, SKIPPED, FETCHED, LIBRARY = "user", "skipped", "fetched", "library"
 
 _STOP = (
     types.ModuleType,
@@ -98,7 +96,8 @@ def owner_of(kind):
 class Walk:
     """One look at everything.
 
-    `tensors`: `{id: (tensor, [path, …])}`; `values`: `{path: (value, owner, parent, key)}`; `streams`,
+    `tensors`: `{id: (tensor, [path, …])}`; `values`: `{path: (value, owner, parent, key, container)}`, where
+    a container of plain values is one value, copied; `streams`,
     `arrays` and `buffers` (what else has memory of its own): `{id: (object, path, owner)}`. `seen` keeps
     every visited object alive, so that ids stay unique.
     """
@@ -130,7 +129,7 @@ class Walk:
             if is_user_module(name) and isinstance(sys.modules[name], types.ModuleType):
                 self._globals(name, vars(sys.modules[name]))
         for number, loader in loaders.loaders():
-            self.root("loader%d" % number, loader, SKIPPED)
+            self.root("<loader%d>" % number, loader, FETCHED)
         self._known()
         return self
 
@@ -139,9 +138,9 @@ class Walk:
         if any(id(x) not in self.seen for _, x in (*boundary.optimizers(), *boundary.modules())):
             gc.collect()
         for index, optimizer in boundary.optimizers():
-            self.root("optimizer%d" % index, optimizer, SKIPPED)
+            self.root("<optimizer%d>" % index, optimizer, SKIPPED)
         for index, module in boundary.modules():
-            self.root("module%d" % index, module, SKIPPED)
+            self.root("<module%d>" % index, module, SKIPPED)
 
     def _globals(self, module, names):
         for name, value in list(names.items()):
@@ -157,30 +156,40 @@ class Walk:
 
     def _visit(self, value, path, owner, parent, key):
         kind = type(value)
-        if kind in PLAIN:
-            self.values[path] = (value, owner, parent, key)
-            return
         if kind in ATOMS:
+            if kind in PLAIN:
+                self.values[path] = (value, owner, parent, key, None)
             return
         if isinstance(value, self._tensor):
             self._see_tensor(value, path)
             return
         if id(value) in self.seen or isinstance(value, _STOP):
             return
+        copied = plain.copy_of(value) if isinstance(value, plain.CONTAINERS) else None
+        if copied is not None:
+            self.values[path] = (copied, owner, parent, key, value)
+            # Source code gives one tuple wherever it says the same, and nobody can write to it.
+            if kind is tuple:
+                return
         self.seen[id(value)] = value
         if kind in BUFFERS or hasattr(kind, "data_ptr"):
             self.buffers[id(value)] = (value, path, owner)
         if len(self.seen) > NODES_MOST:
             raise TooMuch("more than %d Python objects" % NODES_MOST)
+        if copied is None and not self._is_leaf(value, path, owner):
+            self._enter(value, kind, path, owner)
+
+    def _is_leaf(self, value, path, owner):
+        """Take an array or a random stream."""
         if self._array and isinstance(value, self._array):
             self.arrays[id(value)] = (value, path, owner)
             if value.dtype.hasobject:
                 self._push_items(enumerate(value.ravel().tolist()), path, owner, None)
-            return
+            return True
         if rng.is_stream(value):
             self.streams[id(value)] = (value, path, owner)
-            return
-        self._enter(value, kind, path, owner)
+            return True
+        return False
 
     def _see_tensor(self, tensor, path):
         entry = self.tensors.get(id(tensor))
@@ -203,8 +212,7 @@ class Walk:
         elif kind is list or kind is tuple or isinstance(value, (list, tuple, collections.deque)):
             self._enter_sequence(value, kind, path, owner)
         elif isinstance(value, (set, frozenset)):
-            if set(map(type, value)) <= PLAIN and len(value) <= WHOLE_MOST:
-                self.values[path] = (frozenset(value), owner, value, None)
+            return
         elif isinstance(value, type):
             if owner_of(value) == USER:
                 self._push_items(_class_items(value), path, owner, value)
@@ -216,9 +224,6 @@ class Walk:
             self._enter_other(value, kind, path, owner)
 
     def _enter_dict(self, value, kind, path, owner):
-        if not set(map(type, value.values())) - PLAIN and not set(map(type, value)) - PLAIN:
-            self._whole(value, dict(value), path, owner)
-            return
         stack = self._stack
         for index, (key, item) in enumerate(list(value.items())):
             if type(key) in PLAIN:
@@ -230,21 +235,12 @@ class Walk:
             self._push_items(getattr(value, "__dict__", {}).items(), path, owner, None)
 
     def _enter_sequence(self, value, kind, path, owner):
-        if not set(map(type, value)) - PLAIN:
-            self._whole(value, list(value), path, owner)
-            return
         parent = value if isinstance(value, (list, collections.deque)) else None
         stack = self._stack
         for index, item in enumerate(value):
             stack.append((item, "%s[%d]" % (path, index), owner, parent, index))
         if kind is not list and kind is not tuple:
             self._push_items(getattr(value, "__dict__", {}).items(), path, owner, None)
-
-    def _whole(self, container, copied, path, owner):
-        """Take a container of plain values as one value; a large one as its length and checksum."""
-        if len(copied) > WHOLE_MOST:
-            copied = ("large", len(copied), zlib.crc32(marshal.dumps(copied, 2)))
-        self.values[path] = (copied, owner, container, None)
 
     def _push_items(self, items, path, owner, parent):
         for key, item in list(items):
@@ -270,6 +266,10 @@ class Walk:
             state = optimizer.state.get(p)
             if state is not None:
                 self._stack.append((state, "%s.state%d" % (path, index), SKIPPED, None, None))
+        for key, item in list(optimizer.state.items()):
+            if type(key) in PLAIN:
+                where = "%s.state[%r]" % (path, key)
+                self._stack.append((item, where, SKIPPED, optimizer.state, key))
         own = ("param_groups", "state", "defaults", "step")
         rest = [(name, item) for name, item in vars(optimizer).items() if name not in own]
         self._push_items(rest, path, SKIPPED, optimizer)
@@ -329,7 +329,7 @@ class Walk:
         if module.split(".")[0] in _STOP_MODULES or module.startswith("vaultlayer_hooks"):
             return
         if id(value) in self.skipped:
-            owner = SKIPPED
+            owner = FETCHED
         elif owner == USER and owner_of(kind) != USER and not _is_plain_holder(module):
             owner = LIBRARY
         names = getattr(value, "__dict__", None)

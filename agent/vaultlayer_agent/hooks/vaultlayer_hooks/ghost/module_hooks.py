@@ -1,0 +1,110 @@
+"""Forward hooks of the script's own: a replay skips the call that runs them, and runs them on stand-ins.
+
+What a hook keeps (features, statistics) is the script's own state, and what it reads leaves tensor land. So
+it is recorded as the script's own code is, inside the call that runs it.
+"""
+
+import functools
+import weakref
+from _thread import get_ident
+
+from vaultlayer_hooks.ghost import log, specs
+from vaultlayer_hooks.ghost.state import OFF, RECORD, is_user_file, is_user_module, run
+
+_hooks = []
+_open = [0]
+
+
+def patch(torch):
+    """Wrap the registration of forward hooks."""
+    module = torch.nn.Module
+    module.register_forward_hook = _registering(module.register_forward_hook)
+    module.register_forward_pre_hook = _registering(module.register_forward_pre_hook)
+
+
+def _registering(original):
+    @functools.wraps(original)
+    def register(self, hook, *args, **kwargs):
+        if run.mode != OFF and get_ident() == run.main and _is_users(hook):
+            hook = _Hook(self, hook)
+        return original(self, hook, *args, **kwargs)
+
+    return register
+
+
+def _is_users(hook):
+    while isinstance(hook, functools.partial):
+        hook = hook.func
+    code = getattr(hook, "__code__", None)
+    if code is not None:
+        return is_user_file(code.co_filename)
+    return is_user_module(type(hook).__module__)
+
+
+class _Hook:
+    """A hook in its place; copied and pickled it is the script's own again."""
+
+    def __init__(self, module, hook):
+        self.module = weakref.ref(module)
+        self.hook = hook
+        self.number = len(_hooks)
+        _hooks.append(weakref.ref(self))
+
+    def __reduce__(self):
+        return (_itself, (self.hook,))
+
+    def __eq__(self, other):
+        return other is self or other == self.hook
+
+    def __hash__(self):
+        return hash(self.hook)
+
+    def __getattr__(self, name):
+        return getattr(self.hook, name)
+
+    def __call__(self, *args):
+        if run.torch.compiler.is_compiling():
+            return self.hook(*args)
+        ours = run.mode == RECORD and _open[0] and run.depth and get_ident() == run.main
+        which = specs.number_of(args[1:]) if ours else None
+        if which is None:
+            return self.hook(*args)
+        log.note("hook", (self.number, which))
+        depth, run.depth = run.depth, 0
+        run.closures += 1
+        try:
+            return self.hook(*args)
+        finally:
+            run.closures -= 1
+            run.depth = depth
+            log.note("hooked")
+
+
+def _itself(hook):
+    return hook
+
+
+def watched(call, *args, **kwargs):
+    """Do a call inside which hooks are recorded."""
+    _open[0] += 1
+    try:
+        return call(*args, **kwargs)
+    finally:
+        _open[0] -= 1
+
+
+def play():
+    """Run the hooks that the next skipped call has run."""
+    specs.take_new()
+    while log.peek() == "hook":
+        number, which = log.take("hook")
+        hook = _hooks[number]() if number < len(_hooks) else None
+        if hook is None or hook.module() is None:
+            run.diverge("a forward hook is gone in the replay")
+        run.closures += 1
+        try:
+            hook.hook(hook.module(), *specs.ghost_of(which))
+        finally:
+            run.closures -= 1
+        log.take("hooked")
+        specs.take_new()

@@ -1,0 +1,144 @@
+"""Values, arrays and random streams after a replay: compared, and set where skipped calls change them."""
+
+import functools
+import sys
+
+from vaultlayer_hooks.ghost import memory, plain, rng
+from vaultlayer_hooks.ghost.state import Diverged
+from vaultlayer_hooks.ghost.walk import FETCHED, LIBRARY, SKIPPED, USER
+
+
+def kept(walk):
+    """Give the values that a replay must have or will be given; inside libraries nothing is promised."""
+    own = [(path, entry) for path, entry in walk.values.items() if entry[1] != LIBRARY]
+    return {path: plain.form(entry[0], entry[4]) for path, entry in own}
+
+
+def restore(walk, recorded, elsewhere):
+    """Compare all plain values; set those that skipped calls may have changed.
+
+    Args:
+        walk: of the replay.
+        recorded: what `kept` gave.
+        elsewhere: the paths of the tensors, arrays and streams that were recorded.
+
+    Raises:
+        Diverged: a value of the script's own is another one, or one cannot be set.
+    """
+    for path, value in recorded.items():
+        entry = walk.values.get(path)
+        if entry is not None:
+            _restore_one(path, value, entry)
+        elif not _is_loose(path):
+            raise Diverged("a value is gone in the replay: %s = %.80r" % (path, value))
+    only_here = walk.values.keys() - recorded.keys() - elsewhere
+    for path in sorted(only_here):
+        now, owner = walk.values[path][:2]
+        # What a skipped call makes at first use, and no snapshot keeps, would be made a second time.
+        if owner in (USER, SKIPPED) and not _is_loose(path):
+            raise Diverged("a value is only in the replay: %s = %.80r" % (path, now))
+
+
+def _restore_one(path, value, entry):
+    now, owner, parent, key, container = entry
+    found = plain.form(now, container)
+    if plain.same(found, value):
+        return
+    if owner == USER:
+        raise Diverged("%s is %.80r in the replay, and was %.80r" % (path, found, value))
+    if owner != LIBRARY and not plain.refill(container, value):
+        put(path, plain.made(value), parent, key)
+
+
+def _is_loose(path):
+    """Whether a value may be missing: inside libraries nothing is promised."""
+    return path.startswith(("<", "hidden:"))
+
+
+def put(path, value, parent, key):
+    """Put a value into its place.
+
+    Raises:
+        Diverged: it lies in what cannot be changed.
+    """
+    if parent is None or isinstance(parent, (tuple, type)):
+        raise Diverged("%s was changed by a skipped call, and lies where nothing can be put" % path)
+    if isinstance(parent, (dict, list)) or hasattr(parent, "popleft"):
+        parent[key] = value
+    else:
+        object.__setattr__(parent, key, value)
+
+
+def restore_arrays(walk, recorded):
+    """Compare all arrays; set those that skipped calls may have changed.
+
+    Raises:
+        Diverged: an array of the script's own is another one, or one cannot be set.
+    """
+    by_path = {path: (value, owner) for value, path, owner in walk.arrays.values()}
+    for path, dtype, shape, data, owner in recorded:
+        if path not in by_path:
+            making = functools.partial(_array, dtype, shape, data)
+            if _make(walk, path, making) is None and owner in (USER, SKIPPED):
+                raise Diverged("an array is gone in the replay: %s" % path)
+            continue
+        array, now = by_path[path]
+        if array.dtype.str == dtype and array.shape == shape and array.tobytes() == data:
+            continue
+        if USER in (owner, now):
+            raise Diverged("array %s is not what it was" % path)
+        if owner != LIBRARY:
+            _set_array(path, array, _array(dtype, shape, data))
+
+
+def _array(dtype, shape, data):
+    return sys.modules["numpy"].frombuffer(data, dtype=dtype).reshape(shape).copy()
+
+
+def _set_array(path, array, wanted):
+    if array.shape == wanted.shape and array.dtype == wanted.dtype and array.flags.writeable:
+        array[...] = wanted
+    elif not memory.take_over(array, wanted):
+        raise Diverged("array %s was changed by a skipped call, and cannot be set" % path)
+
+
+def _make(walk, path, making):
+    """Make what a skipped call has put where there was None; give it, or None where that is not so."""
+    entry = walk.values.get(path)
+    if entry is None or entry[0] is not None or entry[1] not in (SKIPPED, FETCHED):
+        return None
+    made = making()
+    put(path, made, entry[2], entry[3])
+    return made
+
+
+def restore_streams(walk, recorded):
+    """Private streams must be where they were; those of loaders are set when the loaders are filled.
+
+    Raises:
+        Diverged: one has been drawn from otherwise, or is gone.
+    """
+    by_path = {path: value for value, path, _ in walk.streams.values()}
+    for path, state, owner in recorded:
+        if path not in by_path:
+            made = (
+                _make(walk, path, functools.partial(rng.make_stream, state))
+                if state is not None
+                else None
+            )
+            if made is not None:
+                walk.streams[id(made)] = (made, path, owner)
+            elif owner != LIBRARY and not _is_loose(path):
+                raise Diverged("a random stream is gone in the replay: %s" % path)
+            continue
+        torch_like = state is not None and state[0] == "torch"
+        if owner == USER and not torch_like and rng.stream_state(by_path[path]) != state:
+            raise Diverged("a random stream has been drawn from otherwise: %s" % path)
+
+
+def finish_streams(walk, recorded):
+    """Set the streams to where they were."""
+    by_path = {path: value for value, path, _ in walk.streams.values()}
+    for path, state, _ in recorded:
+        if path in by_path and state is not None:
+            rng.set_stream_state(by_path[path], state)
