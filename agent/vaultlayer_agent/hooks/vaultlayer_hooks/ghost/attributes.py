@@ -1,7 +1,7 @@
-"""Attributes of modules that a skipped call changes: a counter in `forward`, an attention map, a lazy buffer.
+"""What a skipped call changes in modules: a counter in `forward`, an attention map, a parameter replaced.
 
 A replay does not execute the call, so plain values go into the log where they have changed, and tensors as
-their specs. Which attributes change at all is learnt by looking at all of them in the first calls, and now
+their specs. What changes at all is learnt by looking at all of them in the first calls, and now
 and then later; a replay learns the same from the log.
 """
 
@@ -15,7 +15,10 @@ CONTAINERS = frozenset((list, tuple, dict))
 ITEMS_MOST = 64
 LOOKS = 3
 LOOK_EVERY = 64
-ATTRIBUTE, BUFFER, PASSING_BUFFER = "attribute", "buffer", "passing"
+LOOK_RARELY = 1024
+ATTRIBUTE, BUFFER, PARAMETER = "", "_buffers", "_parameters"
+# A buffer that is not part of the module's state.
+PASSING = "passing"
 
 
 class _Watched:
@@ -32,15 +35,16 @@ class _Watched:
     def begin(self):
         """Count a call; give whether it is one at which everything is looked at."""
         self.calls += 1
-        return self.calls <= LOOKS or not self.calls % LOOK_EVERY
+        often = LOOK_EVERY if self.calls < LOOK_RARELY else LOOK_RARELY
+        return self.calls <= LOOKS or not self.calls % often
 
     def place(self, named):
-        """Find the attributes to be compared at the next call."""
+        """Find what is to be compared at the next call."""
         self.places = [
-            (path, weakref.ref(m), name)
+            (path, weakref.ref(m), where, name)
             for path, m in named
-            for name in vars(m)
-            if (path, name) in self.moving
+            for where, name in _names(m)
+            if (path, where, name) in self.moving
         ]
 
 
@@ -59,73 +63,91 @@ def before(root):
     watched = _of(root)
     if watched.begin():
         named = list(root.named_modules())
-        watched.places = [(p, weakref.ref(m), name) for p, m in named for name in _names(m)]
-        watched.modules = [(p, m, frozenset(vars(m)), _buffers(m)) for p, m in named]
+        watched.places = [
+            (p, weakref.ref(m), *at) for p, m in named for at in _names(m) if _is_kept(m, *at)
+        ]
+        watched.modules = [(p, m, frozenset(_names(m))) for p, m in named]
     elif watched.places is None:
         watched.place(root.named_modules())
-    return [_mark(_now(module, name)) for _, module, name in watched.places]
-
-
-def _now(module, name):
-    return getattr(module(), "__dict__", {}).get(name)
+    return [_mark(_now(module(), where, name)) for _, module, where, name in watched.places]
 
 
 def _names(module):
-    kinds = {*PLAIN, *CONTAINERS, run.torch.Tensor}
-    return [name for name, value in vars(module).items() if type(value) in kinds]
+    """Give `(where, name)` of all that a module holds."""
+    return [
+        (where, name) for where in (ATTRIBUTE, BUFFER, PARAMETER) for name in _space(module, where)
+    ]
 
 
-def _buffers(module):
-    return frozenset([name for name, value in module._buffers.items() if value is not None])
+def _space(module, where):
+    names = getattr(module, "__dict__", {})
+    found = names.get(where) if where else names
+    # Modules of TorchScript keep theirs elsewhere.
+    return found if isinstance(found, dict) else {}
+
+
+def _now(module, where, name):
+    return _space(module, where).get(name)
+
+
+def _is_kept(module, where, name):
+    kind = type(_now(module, where, name))
+    return kind in PLAIN or kind in CONTAINERS or _is_tensor(kind)
+
+
+def _is_tensor(kind):
+    return kind is run.torch.Tensor or kind is run.torch.nn.Parameter
 
 
 def _mark(value):
-    """Give what tells whether an attribute is still this value, without keeping it alive."""
+    """Give what tells whether something is still this value, without keeping it alive."""
     kind = type(value)
     if kind in PLAIN:
         return value
-    return weakref.ref(value) if kind is run.torch.Tensor else ("id", id(value))
+    return weakref.ref(value) if _is_tensor(kind) else ("id", id(value))
 
 
 def changes(root, seen):
-    """Give what has changed in the call, as `((path, name, where, value, spec), …)`, and None for nothing."""
+    """Give what has changed in the call, as `((path, where, name, value, spec), …)`, and None for nothing."""
     watched = _of(root)
     found = []
-    for (path, module, name), old in zip(watched.places, seen):
-        value = _now(module, name)
-        if _has_changed(old, value, (path, name) in watched.moving):
-            found.append((path, name, ATTRIBUTE, value))
+    for (path, module, where, name), old in zip(watched.places, seen):
+        value = _now(module(), where, name)
+        if _has_changed(old, value, (path, where, name) in watched.moving):
+            found.append((path, where, name, value))
     if watched.modules:
-        for path, module, names, buffers in watched.modules:
-            found += [(path, n, ATTRIBUTE, v) for n, v in vars(module).items() if n not in names]
-            found += [_new_buffer(path, module, n) for n in sorted(_buffers(module) - buffers)]
-        watched.moving.update([change[:2] for change in found if change[2] is ATTRIBUTE])
-        watched.place([(path, module) for path, module, _, _ in watched.modules])
+        for path, m, names in watched.modules:
+            found += [(path, *at, _now(m, *at)) for at in _names(m) if at not in names]
+        watched.moving.update([change[:3] for change in found])
+        watched.place([(path, module) for path, module, _ in watched.modules])
         watched.modules = ()
     described = [_described(change) for change in found] if found else ()
-    return tuple([change for change in described if change is not None]) or None
+    changed = [change for change in described if change is not None]
+    by_path = dict(root.named_modules()) if any(c[1] == BUFFER for c in changed) else {}
+    return tuple([_passing(by_path, change) for change in changed]) or None
+
+
+def _passing(by_path, change):
+    path, where, name, *rest = change
+    passing = where == BUFFER and name in by_path[path]._non_persistent_buffers_set
+    return (path, PASSING if passing else where, name, *rest)
 
 
 def _has_changed(old, new, is_moving):
     kind = type(new)
     if kind in PLAIN:
         return new is not old and (kind is not type(old) or new != old)
-    if kind is run.torch.Tensor:
+    if _is_tensor(kind):
         return type(old) is not weakref.ref or old() is not new
     return is_moving or old != ("id", id(new))
 
 
-def _new_buffer(path, module, name):
-    passing = name in module._non_persistent_buffers_set
-    return (path, name, PASSING_BUFFER if passing else BUFFER, module._buffers[name])
-
-
 def _described(change):
-    path, name, where, value = change
+    path, where, name, value = change
     kind = type(value)
     if kind in PLAIN:
-        return (path, name, where, value, None)
-    if kind is run.torch.Tensor:
+        return (path, where, name, value, None)
+    if _is_tensor(kind):
         kept = None
     elif kind in CONTAINERS and len(value) <= ITEMS_MOST:
         copied = plain.copy_of(value)
@@ -133,7 +155,7 @@ def _described(change):
     else:
         return None
     which = specs.number_of(value) if kept is None else None
-    return None if kept is None and which is None else (path, name, where, kept, which)
+    return None if kept is None and which is None else (path, where, name, kept, which)
 
 
 def put(root, recorded):
@@ -142,14 +164,14 @@ def put(root, recorded):
     looked = watched.begin()
     watched.places = None
     by_path = dict(root.named_modules()) if recorded else {}
-    for path, name, where, value, which in recorded:
+    for path, where, name, value, which in recorded:
         module = by_path[path]
         made = plain.made(value) if which is None else specs.ghost_of(which)
-        if where == ATTRIBUTE:
-            vars(module)[name] = made
-            if looked:
-                watched.moving.add((path, name))
-            continue
-        module._buffers[name] = made
-        if where == PASSING_BUFFER:
+        if where == PARAMETER and which is not None:
+            made = run.torch.nn.Parameter(made.detach(), made.requires_grad)
+        if where == PASSING:
             module._non_persistent_buffers_set.add(name)
+            where = BUFFER
+        _space(module, where)[name] = made
+        if looked:
+            watched.moving.add((path, where, name))

@@ -63,7 +63,7 @@ class _Hook:
         return getattr(self.hook, name)
 
     def __call__(self, *args):
-        if run.torch.compiler.is_compiling():
+        if run.is_compiling():
             return self.hook(*args)
         ours = run.mode == RECORD and _open[0] and run.depth and get_ident() == run.main
         which = specs.number_of(args[1:]) if ours else None
