@@ -105,11 +105,46 @@ class Noisy(torch.utils.data.Dataset):
         return self.x[i] + float(self.stream.rand())
 
 
+class Collate:
+    """Counts its calls, and scales by them."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def __call__(self, items):
+        self.calls += 1
+        return torch.stack(items) * (1 + self.calls / 1000)
+
+
+class Balanced(torch.utils.data.Sampler):
+    """Uses up a shuffled list of each class in turn, and shuffles it again."""
+
+    def __init__(self):
+        self.places = {kind: np.arange(kind, 40, 2) for kind in range(2)}
+        self.used = dict.fromkeys(range(2), 0)
+
+    def __len__(self):
+        return 4
+
+    def __iter__(self):
+        for _ in range(4):
+            batch = []
+            for kind, places in self.places.items():
+                if self.used[kind] + 5 > 16:
+                    np.random.shuffle(places)
+                    self.used[kind] = 0
+                batch += places[self.used[kind] : self.used[kind] + 5].tolist()
+                self.used[kind] += 5
+            yield batch
+
+
+np.random.seed(0)
 torch.manual_seed(0)
 models = [Range(4, 4), Visited(4, 4), History(4, 4)]
 optimizers = [Steady(m.parameters()) for m in models]
 losses = []
-loader = torch.utils.data.DataLoader(Noisy(), 10, shuffle=True)
+collate = Collate()
+loader = torch.utils.data.DataLoader(Noisy(), batch_sampler=Balanced(), collate_fn=collate)
 for _epoch in range(25):
     for x in loader:
         for model, optimizer in zip(models, optimizers, strict=True):

@@ -70,8 +70,9 @@ losses = []
 for step in range(75):
     if step == 20:
         # What is new gets its weight attribute in a call.
-        grown.append(nn.Linear(4, 4))
-        Equalized(grown[1])
+        grown[0], old = nn.Linear(4, 4), grown[0]
+        grown.append(old)
+        Equalized(grown[0])
         optimizers[3] = torch.optim.Adam(grown.parameters(), 1e-2)
     if step == 60:
         handle.remove()

@@ -16,7 +16,7 @@ ITEMS_MOST = 64
 LOOKS = 3
 LOOK_EVERY = 64
 LOOK_RARELY = 1024
-ATTRIBUTE, BUFFER, PARAMETER = "", "_buffers", "_parameters"
+ATTRIBUTE, BUFFER, PARAMETER, MODULE = "", "_buffers", "_parameters", "_modules"
 # A buffer that is not part of the module's state.
 PASSING = "passing"
 
@@ -28,8 +28,8 @@ class _Watched:
 
     def __init__(self):
         self.calls = 0
-        self.moving = set()
-        self.places = None
+        self.moving = {}
+        self.places = []
         self.modules = ()
 
     def begin(self):
@@ -37,15 +37,6 @@ class _Watched:
         self.calls += 1
         often = LOOK_EVERY if self.calls < LOOK_RARELY else LOOK_RARELY
         return self.calls <= LOOKS or not self.calls % often
-
-    def place(self, named):
-        """Find what is to be compared at the next call."""
-        self.places = [
-            (path, weakref.ref(m), where, name)
-            for path, m in named
-            for where, name in _names(m)
-            if (path, where, name) in self.moving
-        ]
 
 
 _watched = weakref.WeakKeyDictionary()
@@ -63,13 +54,20 @@ def before(root):
     watched = _of(root)
     if watched.begin():
         named = list(root.named_modules())
-        watched.places = [
-            (p, weakref.ref(m), *at) for p, m in named for at in _names(m) if _is_kept(m, *at)
-        ]
+        watched.places = [(p, m, *at) for p, m in named for at in _names(m) if _is_kept(m, *at)]
         watched.modules = [(p, m, frozenset(_names(m))) for p, m in named]
-    elif watched.places is None:
-        watched.place(root.named_modules())
-    return [_mark(_now(module(), where, name)) for _, module, where, name in watched.places]
+    else:
+        # By path, and each time: modules are replaced while a model grows.
+        watched.places = [(at[0], _at(root, at[0]), *at[1:]) for at in watched.moving]
+    return [_mark(_now(module, where, name)) for _, module, where, name in watched.places]
+
+
+def _at(root, path):
+    """Give the module at a path, or None."""
+    module = root
+    for part in path.split(".") if path else ():
+        module = _space(module, MODULE).get(part)
+    return module
 
 
 def _names(module):
@@ -112,24 +110,23 @@ def changes(root, seen):
     watched = _of(root)
     found = []
     for (path, module, where, name), old in zip(watched.places, seen):
-        value = _now(module(), where, name)
+        value = _now(module, where, name)
         if _has_changed(old, value, (path, where, name) in watched.moving):
             found.append((path, where, name, value))
     if watched.modules:
         for path, m, names in watched.modules:
             found += [(path, *at, _now(m, *at)) for at in _names(m) if at not in names]
-        watched.moving.update([change[:3] for change in found])
-        watched.place([(path, module) for path, module, _ in watched.modules])
+        watched.moving.update(dict.fromkeys(change[:3] for change in found))
         watched.modules = ()
+    watched.places = []
     described = [_described(change) for change in found] if found else ()
     changed = [change for change in described if change is not None]
-    by_path = dict(root.named_modules()) if any(c[1] == BUFFER for c in changed) else {}
-    return tuple([_passing(by_path, change) for change in changed]) or None
+    return tuple([_passing(root, change) for change in changed]) or None
 
 
-def _passing(by_path, change):
+def _passing(root, change):
     path, where, name, *rest = change
-    passing = where == BUFFER and name in by_path[path]._non_persistent_buffers_set
+    passing = where == BUFFER and name in _at(root, path)._non_persistent_buffers_set
     return (path, PASSING if passing else where, name, *rest)
 
 
@@ -162,10 +159,10 @@ def put(root, recorded):
     """Do what a skipped call did: set what it had changed."""
     watched = _of(root)
     looked = watched.begin()
-    watched.places = None
-    by_path = dict(root.named_modules()) if recorded else {}
     for path, where, name, value, which in recorded:
-        module = by_path[path]
+        module = _at(root, path)
+        if module is None:
+            run.diverge("a module is gone in the replay: %s" % path)
         made = plain.made(value) if which is None else specs.ghost_of(which)
         if where == PARAMETER and which is not None:
             made = run.torch.nn.Parameter(made.detach(), made.requires_grad)
@@ -174,4 +171,4 @@ def put(root, recorded):
             where = BUFFER
         _space(module, where)[name] = made
         if looked:
-            watched.moving.add((path, where, name))
+            watched.moving[path, where, name] = None

@@ -12,6 +12,7 @@ LEAVES_MOST = 64
 _ghost_grads = {}
 _leaves = []
 _masks = {"last": None}
+_transforms = [lambda: None]
 
 
 def patch(torch):
@@ -30,12 +31,13 @@ def patch(torch):
 def _module_call(torch, original):
     is_compiling = run.is_compiling
     is_tracing = torch.jit.is_tracing
+    _transforms[:] = [getattr(torch._C._functorch, "peek_interpreter_stack", _transforms[0])]
 
     @functools.wraps(original)
     def __call__(self, *args, **kwargs):
         if is_compiling() or run.mode == OFF or run.depth or get_ident() != run.main:
             return original(self, *args, **kwargs)
-        if is_tracing() or run.opaque:
+        if is_tracing() or run.opaque or is_transforming():
             return original(self, *args, **kwargs)
         if not boundary.knows(self) and _is_lazy(torch, self):
             # Its first call is a part of set-up: the optimizer needs the parameters that it makes.
@@ -59,6 +61,11 @@ def _module_call(torch, original):
     return __call__
 
 
+def is_transforming():
+    """Whether `torch.func` transforms what is called now: what it hands in and out is its own."""
+    return _transforms[0]() is not None
+
+
 def _is_lazy(torch, module):
     return any(map(torch.nn.parameter.is_lazy, module.parameters()))
 
@@ -70,7 +77,7 @@ def skipped(kind, original):
     def skipping(*args, **kwargs):
         if run.mode == OFF or run.depth or get_ident() != run.main:
             return original(*args, **kwargs)
-        if run.is_compiling() or run.opaque:
+        if run.is_compiling() or run.opaque or is_transforming():
             return original(*args, **kwargs)
         run.begin()
         return through(kind, original, args, kwargs)

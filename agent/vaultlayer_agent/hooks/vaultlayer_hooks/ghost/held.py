@@ -3,7 +3,8 @@
 import collections
 
 from vaultlayer_hooks.ghost import loaders, threads
-from vaultlayer_hooks.ghost.walk import LIBRARY, Walk, read_locals
+from vaultlayer_hooks.ghost.frames import read_locals
+from vaultlayer_hooks.ghost.walk import LIBRARY, Walk
 
 NOT_FILLED = ("_dataset", "_index_sampler", "_collate_fn")
 THREADS = "torch/utils/data/_utils/"

@@ -6,6 +6,7 @@ fetch again what the dead run had fetched from that iterator, each from the rand
 """
 
 import functools
+import types
 import weakref
 from _thread import get_ident
 
@@ -15,6 +16,7 @@ from vaultlayer_hooks.ghost.state import OFF, REPLAY, run
 
 STREAM_DEPTH_MOST = 5
 ITEMS_MOST = 64
+_FUNCTIONS = (types.FunctionType, types.MethodType, types.ModuleType, functools.partial)
 PLAIN = frozenset((int, float, bool, str, bytes, type(None)))
 
 
@@ -52,6 +54,7 @@ class Loaders:
     def __init__(self):
         self.made = 0
         self.open = {}
+        self.used = {}
 
     def of(self, iterator):
         """Give what is known of an iterator, or None."""
@@ -162,6 +165,8 @@ def _is_opaque(value):
 def _remember(iterator, loader, begin):
     for key in [k for k, o in known.open.items() if o.iterator() is None]:
         del known.open[key]
+    known.used = {key: ref for key, ref in known.used.items() if ref() is not None}
+    known.used[id(loader)] = weakref.ref(loader)
     before = known.of(iterator)
     opened = Open(known.made, iterator, loader, begin)
     if before is not None:
@@ -299,12 +304,30 @@ def loaders():
 
 
 def skipped_ids():
-    """Give the ids of objects that skipped calls may change: loaders and their parts."""
-    ids = set()
-    for opened in alive():
-        ids.add(id(opened.loader))
-        ids.update(id(part) for part in parts(opened.loader))
-    return ids
+    """Give the ids of objects that skipped calls may change: loaders, their parts, and what those hold."""
+    ids = {}
+    for ref in list(known.used.values()):
+        loader = ref()
+        if loader is not None:
+            ids[id(loader)] = loader
+            for part in (*parts(loader), getattr(loader, "collate_fn", None)):
+                _add_held(part, 0, ids)
+    return set(ids)
+
+
+def _add_held(value, depth, ids):
+    """Add an instance and the instances in its attributes: a dataset's transforms, a collator's own parts."""
+    names = getattr(value, "__dict__", None)
+    opaque = (
+        isinstance(value, (type, run.torch.nn.Module, run.torch.Tensor)) or type(names) is not dict
+    )
+    if opaque or isinstance(value, _FUNCTIONS) or id(value) in ids or depth > STREAM_DEPTH_MOST:
+        return
+    ids[id(value)] = value
+    for item in list(names.values()):
+        inside = item if isinstance(item, (list, tuple)) and len(item) < ITEMS_MOST else (item,)
+        for held in inside:
+            _add_held(held, depth + 1, ids)
 
 
 def fill(opened, count):

@@ -22,7 +22,7 @@ from vaultlayer_hooks.ghost import (
 )
 from vaultlayer_hooks.ghost.constants import digest
 from vaultlayer_hooks.ghost.state import run
-from vaultlayer_hooks.ghost.walk import LIBRARY, TooMuch, Walk
+from vaultlayer_hooks.ghost.walk import TooMuch, Walk
 
 GRADS_SAVED_B = 64 << 20
 WRITE_B_S = 400e6

@@ -7,8 +7,9 @@ can say that it stands where it stood; so as long as there is one, there is no s
 import sys
 from _thread import get_ident
 
+from vaultlayer_hooks.ghost.frames import read_locals
 from vaultlayer_hooks.ghost.state import HOOKS_DIR, is_user_file
-from vaultlayer_hooks.ghost.walk import LIBRARY, TooMuch, Walk, read_locals
+from vaultlayer_hooks.ghost.walk import LIBRARY, TooMuch, Walk
 
 # Workers of loaders are filled anew; what their threads hold is theirs.
 OWN = ("torch/utils/data/_utils/", "torch/_inductor/", "torch/_dynamo/")

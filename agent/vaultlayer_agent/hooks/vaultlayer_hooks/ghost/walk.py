@@ -15,8 +15,9 @@ import types
 from gc import get_referents
 
 from vaultlayer_hooks.ghost import boundary, loaders, plain, rng
+from vaultlayer_hooks.ghost.frames import read_locals, user_frames
 from vaultlayer_hooks.ghost.plain import PLAIN
-from vaultlayer_hooks.ghost.state import HOOKS_DIR, is_user_file, is_user_module, run
+from vaultlayer_hooks.ghost.state import is_user_file, is_user_module, run
 
 ATOMS = frozenset((int, float, bool, str, bytes, type(None), complex, range, slice, type(Ellipsis)))
 NODES_MOST = 500_000
@@ -78,6 +79,7 @@ _MODULE_SKIPPED = frozenset(
         "_is_full_backward_hook",
     )
 )
+_HOOK_NAMES = ("_hooks", "_hooks_with_kwargs", "_hooks_always_called")
 _owners = {}
 
 
@@ -253,7 +255,16 @@ class Walk:
                 if item is not None:
                     self._stack.append((item, "%s.%s" % (path, name), SKIPPED, None, None))
         rest = [(name, item) for name, item in names.items() if name not in _MODULE_SKIPPED]
-        self._push_items(rest, path, SKIPPED, module)
+        self._push_items(self._without_hooks(rest, path), path, SKIPPED, module)
+
+    def _without_hooks(self, items, path):
+        """Enter dictionaries of hooks by position: their keys count all hooks of the process, ours too."""
+        for name, item in items:
+            if not name.endswith(_HOOK_NAMES):
+                yield name, item
+            elif name.endswith("_hooks") and isinstance(item, dict):
+                hooks = enumerate(list(item.values()))
+                self._push_items(hooks, "%s.%s" % (path, name), SKIPPED, None)
 
     def _enter_optimizer(self, optimizer, path):
         for index, group in enumerate(optimizer.param_groups):
@@ -272,7 +283,7 @@ class Walk:
                 self._stack.append((item, where, SKIPPED, optimizer.state, key))
         own = ("param_groups", "state", "defaults", "step")
         rest = [(name, item) for name, item in vars(optimizer).items() if name not in own]
-        self._push_items(rest, path, SKIPPED, optimizer)
+        self._push_items(self._without_hooks(rest, path), path, SKIPPED, optimizer)
 
     def _enter_other(self, value, kind, path, owner):
         stack = self._stack
@@ -363,33 +374,3 @@ def _slots(kind):
 
 def _class_items(cls):
     return [(k, v) for k, v in vars(cls).items() if not (k.startswith("__") and k.endswith("__"))]
-
-
-def user_frames(frame):
-    """Give `(code, locals)` of every frame outside the hooks, outermost first; not the module level of main.
-
-    Names of a module level are globals, and those are walked by themselves.
-    """
-    found = []
-    while frame is not None:
-        code = frame.f_code
-        name = code.co_filename
-        if not name.startswith("<frozen") and not name.startswith(HOOKS_DIR):
-            at_module = frame.f_locals is frame.f_globals if code.co_name == "<module>" else False
-            found.append((code, {} if at_module else read_locals(frame)))
-        frame = frame.f_back
-    return found[::-1]
-
-
-def read_locals(frame):
-    """Give a copy of a frame's locals.
-
-    Up to Python 3.12 reading them leaves a dict in the frame that would hold every tensor until the frame is
-    looked at again; so it is emptied, unless the script itself has asked for it.
-    """
-    names = frame.f_locals
-    copied = dict(names)
-    optimized = frame.f_code.co_flags & 1
-    if sys.version_info < (3, 13) and optimized and sys.getrefcount(names) <= 3:
-        names.clear()
-    return copied
