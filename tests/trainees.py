@@ -265,3 +265,51 @@ def history_of(work: Path) -> list[dict[str, float]]:
         {name: value for name, value in entry.items() if not name.endswith(passing)}
         for entry in json.loads((work / "history.json").read_text())[:-1]
     ]
+
+
+Kill = Callable[[HookEvent], bool]
+
+
+class AtStep:
+    """True once, when a training of this number has come so far."""
+
+    def __init__(self, step: int, training: int = 1) -> None:
+        self._step = step
+        self._training = training
+        self._seen = 0
+
+    def __call__(self, event: HookEvent) -> bool:
+        self._seen += event.kind == "train"
+        return (
+            self._seen == self._training
+            and event.kind == "step"
+            and (event.step or 0) >= self._step
+        )
+
+
+def trainee_of(top: Path, variant: str, *words: str, packages: str = "") -> Trainee:
+    return Trainee(top, "hf_variants.py", "--variant", variant, *words, packages=packages)
+
+
+async def killed_twice(trainee: Trainee, first: Kill, second: Kill) -> tuple[Run, Run, Run, Run]:
+    """Give the bare run, the two that were killed, and the one that came to the end."""
+    bare = trainee.run_bare()
+    assert bare.status == 0, bare.output
+    history = history_of(trainee.work)
+    one = await trainee.run(kill=first)
+    assert one.status == -9, one.output
+    two = await trainee.run(resume=one.saved[-1], kill=second)
+    assert two.status == -9, two.output
+    three = await trainee.run(resume=two.saved[-1])
+    assert three.status == 0, three.output
+    for run in (one, two, three):
+        assert not run.told("hook_failed"), run.told("hook_failed")
+    assert three.digest == bare.digest
+    assert history_of(trainee.work) == history
+    return bare, one, two, three
+
+
+def resumed(run: Run) -> list[tuple[str, int | None, str]]:
+    return [
+        (Path(event.path).parent.name, event.step, event.detail) for event in run.told("resumed")
+    ]

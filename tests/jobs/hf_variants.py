@@ -1,18 +1,21 @@
 """HF Trainer scripts as people write them: one kind of training a variant, all of them tiny."""
 
-# ruff: noqa: PLC0415, PTH123
+# ruff: noqa: ARG002, PLC0415, PTH123
 
 import argparse
 import hashlib
 import json
 import time
 
+import numpy as np
 import torch
 from hf_trainer import Sequences, Slow
 from transformers import (
+    EarlyStoppingCallback,
     GPT2Config,
     GPT2LMHeadModel,
     Trainer,
+    TrainerCallback,
     TrainingArguments,
     set_seed,
 )
@@ -36,6 +39,65 @@ class Patient(Trainer):
         found = super().compute_loss(model, inputs, return_outputs=True, **kwargs)
         loss = found[0] + 1e-4 * sum(p.square().sum() for p in model.parameters())
         return (loss, found[1]) if return_outputs else loss
+
+
+class Counting(Trainer):
+    """A Trainer whose loss depends on what it counts in an attribute of its own."""
+
+    batches = 0
+
+    def compute_loss(self, model, inputs, return_outputs=False, **kwargs):
+        self.batches += 1
+        found = super().compute_loss(model, inputs, return_outputs=True, **kwargs)
+        loss = found[0] / (1 + 0.01 * self.batches)
+        return (loss, found[1]) if return_outputs else loss
+
+
+class Anchor(TrainerCallback):
+    """Pulls the weights to those with which the training began."""
+
+    def on_train_begin(self, args, state, control, model=None, **kwargs):
+        self.begun = [p.detach().clone() for p in model.parameters()]
+
+    def on_step_end(self, args, state, control, model=None, **kwargs):
+        with torch.no_grad():
+            for p, b in zip(model.parameters(), self.begun, strict=True):
+                p.lerp_(b, 0.05)
+
+
+class Kept(TrainerCallback):
+    """Lowers the learning rate by a mean of losses that it keeps."""
+
+    mean = None
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if "loss" in logs:
+            self.mean = logs["loss"] if self.mean is None else 0.9 * self.mean + 0.1 * logs["loss"]
+
+    def on_step_begin(self, args, state, control, optimizer=None, **kwargs):
+        for group in optimizer.param_groups if self.mean else []:
+            group["lr"] *= 1 / (1 + self.mean)
+
+
+class Noisy(Sequences):
+    """Data that an own stream changes each time."""
+
+    def __init__(self, *shape):
+        super().__init__(*shape)
+        self.rng = np.random.default_rng(3)
+
+    def __getitem__(self, index):
+        row = dict(super().__getitem__(index))
+        row["input_ids"] = row["input_ids"].roll(int(self.rng.integers(3)))
+        return row
+
+
+def masked(rows):
+    """Collate, and draw which inputs are hidden."""
+    batch = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+    hidden = torch.rand(batch["input_ids"].shape) < 0.2
+    batch["input_ids"] = batch["input_ids"].masked_fill(hidden, 0)
+    return batch
 
 
 class GRPOTrainer(Trainer):
@@ -81,15 +143,33 @@ def make_trainer(given):
         },
         "skip": {"ignore_data_skip": True},
         "never": {"save_strategy": "no"},
+        "draws-workers": {"dataloader_num_workers": 2},
+        "patience": {
+            "eval_strategy": "steps",
+            "eval_steps": given.save_steps,
+            "load_best_model_at_end": True,
+            "metric_for_best_model": "eval_loss",
+            "learning_rate": 0.3,
+        },
     }.get(given.variant, {})
-    if given.variant == "best":
+    if given.variant in ("draws", "draws-workers"):
+        plain["data_collator"] = masked
+    if given.variant == "own-stream":
+        plain["train_dataset"] = Noisy(96, 32, 97)
+    if given.variant == "patience":
+        slow.append(EarlyStoppingCallback(3, early_stopping_threshold=100.0))
+    if given.variant in ("kept", "anchor"):
+        slow.append({"kept": Kept, "anchor": Anchor}[given.variant]())
+    if given.variant in ("best", "patience"):
         plain["eval_dataset"] = Sequences(32, 32, 97)
     if given.variant == "lora":
         from peft import LoraConfig, get_peft_model
 
         lora = LoraConfig(r=4, target_modules=["c_attn"], lora_dropout=0.1, fan_in_fan_out=True)
         plain["model"] = get_peft_model(plain["model"], lora)
-    kind = {"subclass": Patient, "online": GRPOTrainer}.get(given.variant, Trainer)
+    kind = {"subclass": Patient, "online": GRPOTrainer, "counting": Counting}.get(
+        given.variant, Trainer
+    )
     return kind(args=TrainingArguments(**settings(given, **more)), callbacks=slow, **plain)
 
 

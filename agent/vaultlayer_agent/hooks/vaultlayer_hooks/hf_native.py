@@ -5,11 +5,14 @@ and later ones leave a mark with their number in each checkpoint, and each goes 
 """
 
 import functools
+import json
 import os
 
 from vaultlayer_hooks import complete, native
 
 MARK = "vaultlayer_training"
+INEXACT = "vaultlayer_inexact"
+"""In a checkpoint that does not hold all of the training, where no ghost does either: the reason."""
 
 ONLINE = (
     "GRPOTrainer",
@@ -106,3 +109,56 @@ def patch_passes(cls):
         return int(epoch), round((epoch - int(epoch)) * per_pass)
 
     cls._init_training_state = _init_training_state
+
+
+def restore_callbacks(trainer, path):
+    """Put back what stateful callbacks had exported; the Trainer does so on request only."""
+    if getattr(trainer.args, "restore_callback_states_from_checkpoint", False):
+        return
+    with open(os.path.join(path, "trainer_state.json")) as file:
+        exported = json.load(file).get("stateful_callbacks") or {}
+    for name, states in exported.items():
+        states = list(states) if isinstance(states, list) else [states]
+        for callback in trainer.callback_handler.callbacks:
+            if type(callback).__name__ == name and states:
+                for attribute, value in states.pop(0).get("attributes", {}).items():
+                    setattr(callback, attribute, value)
+    if (exported.get("TrainerControl") or {}).get("args", {}).get("should_training_stop"):
+        _stopped.add(id(trainer))
+
+
+_stopped = set()
+"""Trainers whose checkpoint was their last, because a callback had ended the training early."""
+
+
+def patch_stopped(cls):
+    """Let a training that had been stopped before its last step take no step more (transformers 5)."""
+    original = getattr(cls, "_run_epoch", None)
+    if original is None:
+        return
+
+    @functools.wraps(original)
+    def _run_epoch(self, *args, **kwargs):
+        if id(self) not in _stopped:
+            return original(self, *args, **kwargs)
+        _stopped.discard(id(self))
+        self.control.should_training_stop = True
+        return None
+
+    cls._run_epoch = _run_epoch
+
+
+def note_inexact(path, reason):
+    """Write into a checkpoint why it is not the whole training."""
+    os.makedirs(path, exist_ok=True)
+    with open(os.path.join(path, INEXACT), "w") as file:
+        file.write(reason + "\n")
+
+
+def noted_inexact(path):
+    """Read what `note_inexact` wrote, or ""."""
+    try:
+        with open(os.path.join(path, INEXACT)) as file:
+            return file.read().strip()
+    except OSError:
+        return ""

@@ -9,7 +9,7 @@ import functools
 import os
 import time
 
-from vaultlayer_hooks import channel, complete, hf_native, native, saves
+from vaultlayer_hooks import channel, complete, hf_native, hf_watch, native, saves
 
 STEP_EVERY_S = 0.2
 LOSS_EVERY_S = 0.05
@@ -18,6 +18,8 @@ SAVE_EVERY_STEPS = int(os.environ.get("VAULTLAYER_SAVE_EVERY_STEPS") or 0)
 """For a trial that cannot wait for the script's own interval; all ranks read the same, so all save."""
 
 _trainings = {}
+_watches = {}
+"""By the id of a Trainer's callback handler: one of each for a call of `train`."""
 _told_at = [0.0, -1]
 _wanted = [False]
 
@@ -31,7 +33,9 @@ def patch(module):
     step_end, log = _step_ending(handler.on_step_end), _logging(handler.on_log)
     trainer.train, trainer._save_checkpoint = train, save
     handler.on_step_end, handler.on_log = step_end, log
+    handler.on_train_begin = _beginning(handler.on_train_begin)
     _guard(hf_native.patch_passes, trainer)
+    _guard(hf_native.patch_stopped, trainer)
     channel.tell("framework", framework="hf")
 
 
@@ -47,12 +51,18 @@ def _training(original):
         chosen = None
         if training is not None and not resume_from_checkpoint and trial is None:
             chosen = _guard(training.choose, self.args.world_size)
-        _guard(_tell_train, self, training, chosen or resume_from_checkpoint)
-        result = original(self, chosen or resume_from_checkpoint, *args, **kwargs)
+        path = chosen or resume_from_checkpoint
+        _guard(_prepare, self, chosen, path)
+        _guard(_tell_train, self, path)
+        try:
+            result = original(self, path, *args, **kwargs)
+        finally:
+            _trainings.pop(id(self), None)
+            if (watch := _watches.pop(id(self.callback_handler), None)) is not None:
+                watch.end()
         if chosen:
             _guard(_end_as_saved, self, chosen)
         _guard(_tell_step, self.state, None, True)
-        _trainings.pop(id(self), None)
         return result
 
     train.vaultlayer = True
@@ -66,16 +76,23 @@ def _end_as_saved(trainer, path):
         trainer._load_rng_state(path)
 
 
-def _tell_train(trainer, training, path):
-    args = trainer.args
-    inexact = hf_native.why_not_exact(trainer)
-    if not inexact:
-        native.take_over("HF Trainer saves its exact state by itself")
-    elif path and native.may_resume():
+def _prepare(trainer, chosen, path):
+    """Begin to watch, put back what stateful callbacks had exported, and settle who takes the job on."""
+    watch = hf_watch.Watch(trainer)
+    _watches[id(trainer.callback_handler)] = watch
+    if chosen:
+        hf_native.restore_callbacks(trainer, chosen)
+    if path and native.may_resume():
         native.take_over(
             "HF Trainer goes on from a checkpoint of its own, which a replay would not find"
         )
-    meta = {
+    elif not watch.is_alone and not hf_native.why_not_exact(trainer):
+        native.take_over("HF Trainer saves its exact state by itself")
+
+
+def _settings(trainer, inexact):
+    args, training = trainer.args, _trainings.get(id(trainer))
+    return {
         "world": str(args.world_size),
         "rank": str(args.process_index),
         "output_dir": os.path.abspath(args.output_dir),
@@ -86,7 +103,13 @@ def _tell_train(trainer, training, path):
         "trained": str(training.number if training else 1),
         "inexact": inexact,
     }
-    channel.tell("train", framework="hf", meta=meta)
+
+
+def _tell_train(trainer, path):
+    inexact = hf_native.why_not_exact(trainer)
+    if isinstance(path, (str, os.PathLike)):
+        inexact = inexact or hf_native.noted_inexact(path)
+    channel.tell("train", framework="hf", meta=_settings(trainer, inexact))
     if isinstance(path, (str, os.PathLike)):
         match = complete.NAME.match(os.path.basename(os.path.abspath(path)))
         step = int(match.group(1)) if match else None
@@ -98,6 +121,29 @@ def _tell_train(trainer, training, path):
         )
 
 
+def _beginning(original):
+    @functools.wraps(original)
+    def on_train_begin(self, *args, **kwargs):
+        result = original(self, *args, **kwargs)
+        watch = _watches.get(id(self))
+        if watch is not None:
+            _guard(watch.begun)
+        return result
+
+    return on_train_begin
+
+
+def _watch_save(trainer, path):
+    """Look whether the checkpoint that is being written will be exact, and tell when it is not."""
+    watch = _watches.get(id(trainer.callback_handler))
+    if watch is None or native.is_skipping() or hf_native.why_not_exact(trainer):
+        return
+    if reason := watch.saved():
+        channel.tell("train", framework="hf", meta=_settings(trainer, reason))
+    if watch.reason and trainer.args.should_save and not native.is_ghost_on():
+        hf_native.note_inexact(path, watch.reason)
+
+
 def _whole(trainer, args, kwargs):
     trial = args[1] if len(args) > 1 else kwargs.get("trial")
     state = trainer.state
@@ -107,6 +153,7 @@ def _whole(trainer, args, kwargs):
     training = _trainings.get(id(trainer))
     if training is not None and trainer.args.should_save:
         training.mark(path)
+    _guard(_watch_save, trainer, path)
     return saves.Whole(path, "hf", step=state.global_step, steps=state.max_steps, meta=meta)
 
 
@@ -127,6 +174,9 @@ def _step_ending(original):
     def on_step_end(self, args, state, control, **kwargs):
         result = original(self, args, state, control, **kwargs)
         _guard(_after_step, args, state, result)
+        watch = _watches.get(id(self))
+        if watch is not None and not hf_native.why_not_exact(watch.trainer):
+            _guard(watch.stepped)
         return result
 
     return on_step_end

@@ -14,10 +14,9 @@ class Reached:
     """Writes the number of each step; a disk that takes nothing is no reason to stop the script."""
 
     def __init__(self, directory):
+        self._path = os.path.join(directory, NAME)
         try:
-            self._fd = os.open(
-                os.path.join(directory, NAME), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600
-            )
+            self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         except OSError:
             self._fd = -1
 
@@ -34,3 +33,11 @@ class Reached:
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
+
+    def withdraw(self):
+        """Take the number back: the script goes on, and its steps are not counted here any more."""
+        self.close()
+        try:
+            os.unlink(self._path)
+        except OSError:
+            pass

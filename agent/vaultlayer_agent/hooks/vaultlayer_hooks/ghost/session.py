@@ -280,6 +280,7 @@ class Session:
         if run.mode == REPLAY:
             self.diverge(reason)
         run.mode = OFF
+        self.reached.withdraw()
         channel.tell("ghost_off", framework="ghost", detail=reason[:300])
 
     mute = None
