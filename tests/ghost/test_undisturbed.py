@@ -19,6 +19,7 @@ MATRIX = SCRIPTS.parents[1] / "matrix" / "scripts"
         (SCRIPTS / "children.py", None),
         (SCRIPTS / "again.py", None),
         (SCRIPTS / "patches.py", None),
+        (SCRIPTS / "scripted.py", None),
         (SCRIPTS / "old_graph.py", 0),
         (SCRIPTS / "hidden_tensor.py", 0),
         (MATRIX / "maml.py", None),

@@ -25,6 +25,7 @@ from vaultlayer_hooks.ghost import (
     seeds,
     shapes,
     staging,
+    torchscript,
     vls,
 )
 from vaultlayer_hooks.ghost.constants import Constants
@@ -127,6 +128,7 @@ def _begin(torch, directory):
     ranks.patch(torch)
     memory.patch(torch)
     clock.patch_torch(torch)
+    torchscript.patch()
     measures.patch_torch(torch)
     staging.patch(torch)
     if os.environ.get("VAULTLAYER_GHOST_MODE") == "replay":
