@@ -16,6 +16,7 @@ me = psutil.Process()
 started = {
     "host": socket.gethostname(),
     "node": platform.node(),
+    "platform": (platform.platform(), platform.uname().release),
     "system": os.uname().nodename,
     "cores": len(os.sched_getaffinity(0)),
     "room_b": shutil.disk_usage(".").free,

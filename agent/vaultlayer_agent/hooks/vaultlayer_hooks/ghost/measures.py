@@ -48,8 +48,8 @@ def patch_socket(module):
 
 
 def patch_platform(module):
-    """Wrap the name of the machine."""
-    _wrap(module, ("node",))
+    """Wrap what the machine and its system are called."""
+    _wrap(module, ("node", "platform", "uname", "release", "version", "processor", "machine"))
 
 
 def patch_resource(module):
