@@ -26,12 +26,30 @@ ROWS = Path(__file__).parents[1] / "matrix" / "scripts"
         ("two_streams", 45, 85),
         ("mixed_precision", 45, 90),
         ("language_model", 45, 90),
+        ("caught_errors", 45, 85),
+        ("left_by_forward", 45, 85),
     ],
 )
 def test_a_script_resumes_exactly_through_two_deaths(
     tmp_path: Path, name: str, first: int, second: int
 ) -> None:
     through_deaths(Ghost(tmp_path, SCRIPTS / f"{name}.py"), first, second)
+
+
+def test_tensors_that_leave_as_bytes_are_there_again(tmp_path: Path) -> None:
+    """Only what is saved below the working directory is in the image of a snapshot's files."""
+    outside = tmp_path / "out"
+    outside.mkdir()
+    script = SCRIPTS / "left_as_bytes.py"
+    ghost = Ghost(tmp_path, script, every="5steps", OUTSIDE=str(outside), TMPDIR=str(outside))
+    through_deaths(ghost, 45, 85)
+
+
+def test_an_optimizer_whose_parameters_are_replaced_keeps_its_snapshots(tmp_path: Path) -> None:
+    last = through_deaths(
+        Ghost(tmp_path, SCRIPTS / "other_parameters.py", every="30steps"), 140, 255
+    )
+    assert int(last.meta("live")["steps"]) > 200
 
 
 def test_values_that_come_late_are_compared_all_the_same(tmp_path: Path) -> None:

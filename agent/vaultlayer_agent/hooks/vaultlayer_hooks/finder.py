@@ -72,6 +72,10 @@ def _patch_secrets(module):
     _ghost("clock", "patch_secrets", module)
 
 
+def _patch_tempfile(module):
+    _ghost("temporary", "patch", module)
+
+
 def _outside(function):
     return lambda module: _ghost("outside", function, module)
 
@@ -89,6 +93,7 @@ def _patch_safetensors(module):
     from vaultlayer_hooks import saves
 
     saves.patch_safetensors(module)
+    _ghost("serialized", "patch_safetensors", module)
 
 
 def _patch_accelerator(module):
@@ -134,6 +139,7 @@ PATCHES = {
     "numpy.random": _begin_numpy,
     "uuid": _patch_uuid,
     "secrets": _patch_secrets,
+    "tempfile": _patch_tempfile,
     "torch": _patch_torch,
     "subprocess": _outside("patch_subprocess"),
     "socket": _patch_socket,

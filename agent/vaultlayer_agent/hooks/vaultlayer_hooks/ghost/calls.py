@@ -3,7 +3,7 @@
 import functools
 from _thread import get_ident
 
-from vaultlayer_hooks.ghost import attributes, boundary, log, module_hooks, specs
+from vaultlayer_hooks.ghost import attributes, boundary, log, module_hooks, raised, specs
 from vaultlayer_hooks.ghost.rng import set_small_state, small_state, streams
 from vaultlayer_hooks.ghost.state import OFF, REPLAY, run
 
@@ -92,13 +92,18 @@ def through(kind, original, args, kwargs):
     """
     if run.mode == REPLAY:
         module_hooks.play()
+        raised.again(kind)
         which, state = specs.take_with_specs(kind)
         result = _deep(original, args, kwargs) if which is None else specs.ghost_of(which)
         if state is not None:
             set_small_state(state)
         return result
     mark = streams.mark()
-    result = module_hooks.watched(_deep, original, args, kwargs)
+    try:
+        result = module_hooks.watched(_deep, original, args, kwargs)
+    except Exception as error:
+        raised.note(kind, error, small_state() if streams.mark() != mark else None)
+        raise
     state = small_state() if streams.mark() != mark else None
     log.note(kind, (specs.number_of(result), state))
     return result
@@ -181,6 +186,7 @@ def _backward(original):
         boundary.before_backward()
         if run.mode == REPLAY:
             module_hooks.play()
+            raised.again("backward")
             mask, inputs = specs.take_with_specs("backward")
             _give_ghost_grads(mask)
             _give_leaf_grads(tensors, inputs)
@@ -190,6 +196,9 @@ def _backward(original):
         try:
             module_hooks.watched(original, tensors, *args, **kwargs)
             mask = _grad_mask()
+        except Exception as error:
+            raised.note("backward", error)
+            raise
         finally:
             run.depth -= 1
         log.note("backward", (mask, bytes([x.grad is not None for x in _take_leaves()])))

@@ -11,7 +11,7 @@ import os
 import shutil
 import stat
 
-from vaultlayer_hooks.ghost import outside
+from vaultlayer_hooks.ghost import outside, temporary
 from vaultlayer_hooks.ghost.live import of_kind
 from vaultlayer_hooks.ghost.state import Diverged
 
@@ -38,6 +38,10 @@ class Files:
         self._open = tuple(
             (name, os.lseek(file.fileno(), 0, os.SEEK_CUR)) for name, file in self._writing()
         )
+
+    def holds(self, path):
+        """Whether the image of a snapshot has what is written to this path."""
+        return os.path.realpath(path).startswith(self._work + os.sep)
 
     def open_files(self):
         """Give path and position of every file that was open at the last flush."""
@@ -81,7 +85,7 @@ class Files:
                 raise Diverged("the image of the files is missing: %s" % self._image)
             self._replace({name for name, _ in writing} | self._held())
         positions = {}
-        for name, position in recorded:
+        for name, position in temporary.translated(recorded):
             positions.setdefault(name, []).append(position)
         for name, file in writing:
             if positions.get(name):
@@ -98,13 +102,13 @@ class Files:
         return {os.path.relpath(path, self._work) for path in inside if os.path.isfile(path)}
 
     def _replace(self, opened):
-        image = _tree(self._image)
+        image = {temporary.translated(name): name for name in _tree(self._image)}
         for name in sorted(set(_tree(self._work)) - set(image) - self._first - opened):
             # Nothing but its beginning is in it, for a replay adds no events; the next ones go there.
             if not outside.is_event_file(name):
                 os.unlink(os.path.join(self._work, name))
-        for name in image:
-            source = os.path.join(self._image, name)
+        for name, there in image.items():
+            source = os.path.join(self._image, there)
             target = os.path.join(self._work, name)
             if os.path.islink(source):
                 if not os.path.lexists(target):

@@ -16,8 +16,10 @@ from vaultlayer_hooks.ghost import (
     memory,
     optimizers,
     rng,
+    serialized,
     snapshot,
     specs,
+    temporary,
     values,
 )
 from vaultlayer_hooks.ghost.constants import digest
@@ -31,9 +33,9 @@ def restore(reader, frame, result):
     Raises:
         Diverged: something is not what it was.
     """
-    small, torch_state, plain_values, streams, arrays, forms, positions, files, clusters = (
-        reader.state
-    )
+    small, torch_state, plain_values, streams, arrays, forms, positions, *rest = reader.state
+    files, clusters, kept, names = rest
+    temporary.translate_from(names)
     # Those of models that are gone by now would be found as tensors that nothing names.
     calls.forget_ghosts()
     _restore_optimizers(forms)
@@ -55,6 +57,7 @@ def restore(reader, frame, result):
     rng.set_torch_state(torch_state)
     rng.set_small_state(small)
     run.files.put_image(files)
+    serialized.put(kept)
     specs.forget_ghosts()
 
 

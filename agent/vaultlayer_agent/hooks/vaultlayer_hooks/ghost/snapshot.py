@@ -15,13 +15,15 @@ from vaultlayer_hooks.ghost import (
     memory,
     optimizers,
     rng,
+    serialized,
     specs,
+    temporary,
     threads,
     values,
     vls,
 )
 from vaultlayer_hooks.ghost.constants import digest
-from vaultlayer_hooks.ghost.state import run
+from vaultlayer_hooks.ghost.state import Diverged, run
 from vaultlayer_hooks.ghost.walk import TooMuch, Walk
 
 GRADS_SAVED_B = 64 << 20
@@ -141,7 +143,8 @@ def take(shot, frame, result):
     try:
         gather.all()
         clusters = memory.clusters(found.walk, gather.storages)
-    except (Void, memory.Shared) as reason:
+        kept = serialized.kept()
+    except (Void, Diverged, memory.Shared) as reason:
         run.staging.give_back(gather.memories)
         raise Void(str(reason)) from None
     finally:
@@ -166,6 +169,8 @@ def take(shot, frame, result):
         loaders.positions(),
         run.files.open_files(),
         clusters,
+        kept,
+        temporary.names(),
     )
     shot.events = run.writer.count
     shot.state_b = sum(m.numel() for m in gather.memories)

@@ -23,6 +23,7 @@ from vaultlayer_hooks.ghost import (
     ranks,
     rng,
     seeds,
+    serialized,
     shapes,
     staging,
     torchscript,
@@ -127,6 +128,7 @@ def _begin(torch, directory):
     loaders.patch(torch)
     ranks.patch(torch)
     memory.patch(torch)
+    serialized.patch(torch)
     clock.patch_torch(torch)
     torchscript.patch()
     measures.patch_torch(torch)
