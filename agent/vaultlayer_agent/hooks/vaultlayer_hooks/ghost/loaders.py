@@ -16,6 +16,7 @@ from vaultlayer_hooks.ghost.state import OFF, REPLAY, run
 
 STREAM_DEPTH_MOST = 5
 ITEMS_MOST = 64
+DATASETS_DEEP = 3
 _FUNCTIONS = (types.FunctionType, types.MethodType, types.ModuleType, functools.partial)
 PLAIN = frozenset((int, float, bool, str, bytes, type(None)))
 
@@ -28,6 +29,7 @@ class Open:
         "count",
         "done",
         "first",
+        "grows",
         "iterator",
         "loader",
         "number",
@@ -44,6 +46,7 @@ class Open:
         self.count = 0
         self.done = False
         self.shell = False
+        self.grows = False
         # Earlier epochs of workers that live on: their random streams go on too.
         self.past = ()
 
@@ -221,6 +224,7 @@ def _next(original):
         if not opened.count:
             opened.first = rng.torch_state()
         mark = streams.mark()
+        sizes = _sizes(opened)
         run.depth += 1
         try:
             batch = original(self)
@@ -230,16 +234,41 @@ def _next(original):
             raise
         finally:
             run.depth -= 1
+        opened.grows = opened.grows or sizes != _sizes(opened)
         _note_batch(opened, batch, small_state() if streams.mark() != mark else None)
         return batch
 
     return __next__
 
 
+def _is_plain(held):
+    """Whether the newest item is of a kind that is set when a replay goes live."""
+    if not held:
+        return True
+    newest = next(reversed(held.values() if isinstance(held, dict) else held))
+    return type(newest) in PLAIN
+
+
+def _sizes(opened):
+    """Give the sizes of what a dataset in this process keeps: a cache of samples grows."""
+    dataset, found = opened.loader.dataset, []
+    if opened.loader.num_workers:
+        return found
+    for _ in range(DATASETS_DEEP):
+        for value in getattr(dataset, "__dict__", {}).values():
+            if isinstance(value, (dict, list)):
+                found.append(0 if _is_plain(value) else len(value))
+            elif hasattr(value, "shape"):
+                found.append(value.shape)
+        dataset = getattr(dataset, "dataset", None)
+    return found
+
+
 def _note_batch(opened, batch, state):
     first = opened.first if not opened.count else None
     opened.count += 1
-    which = specs.number_of(batch)
+    # What a dataset gathers as it is read can only be had by reading it.
+    which = None if opened.grows else specs.number_of(batch)
     changed = None
     if opened.loader.num_workers == 0:
         changed = _changed_streams(opened)
@@ -264,27 +293,30 @@ def _replay_next(opened):
     if first is not None:
         opened.first = first
     opened.count += 1
+    batch = specs.ghost_of(which) if which is not None else _fetch_for_real(opened)
     if changed is not None:
         for stream, value in zip(_own_streams(opened.loader), changed):
             rng.set_stream_state(stream, value)
     if state is not None:
         set_small_state(state)
-    if which is not None:
-        return specs.ghost_of(which)
-    return _fetch_for_real(opened, state)
+    return batch
 
 
-def _fetch_for_real(opened, state):
-    """Fetch a batch that no description can stand in for, and leave the streams as recorded."""
+def _fetch_for_real(opened):
+    """Fetch a batch that no description can stand in for, from the streams as they are now."""
+    before = small_state()
+    own = [(stream, rng.stream_state(stream)) for stream in _own_streams(opened.loader)]
     fill(opened, opened.count - 1)
+    set_small_state(before)
+    for stream, state in own:
+        # Torch's have been brought there with the sampler that draws from them.
+        if state is not None and state[0] != "torch":
+            rng.set_stream_state(stream, state)
     run.depth += 1
     try:
-        batch = next(opened.iterator())
+        return next(opened.iterator())
     finally:
         run.depth -= 1
-    if state is not None:
-        set_small_state(state)
-    return batch
 
 
 def positions():
