@@ -10,13 +10,12 @@ import types
 import weakref
 from _thread import get_ident
 
-from vaultlayer_hooks.ghost import log, rng, samplers, specs
+from vaultlayer_hooks.ghost import growing, log, rng, samplers, specs
 from vaultlayer_hooks.ghost.rng import set_small_state, small_state, streams
 from vaultlayer_hooks.ghost.state import OFF, REPLAY, run
 
 STREAM_DEPTH_MOST = 5
 ITEMS_MOST = 64
-DATASETS_DEEP = 3
 _FUNCTIONS = (types.FunctionType, types.MethodType, types.ModuleType, functools.partial)
 PLAIN = frozenset((int, float, bool, str, bytes, type(None)))
 
@@ -224,7 +223,7 @@ def _next(original):
         if not opened.count:
             opened.first = rng.torch_state()
         mark = streams.mark()
-        sizes = _sizes(opened)
+        sizes = growing.sizes(opened.loader)
         run.depth += 1
         try:
             batch = original(self)
@@ -234,34 +233,11 @@ def _next(original):
             raise
         finally:
             run.depth -= 1
-        opened.grows = opened.grows or sizes != _sizes(opened)
+        opened.grows = opened.grows or sizes != growing.sizes(opened.loader)
         _note_batch(opened, batch, small_state() if streams.mark() != mark else None)
         return batch
 
     return __next__
-
-
-def _is_plain(held):
-    """Whether the newest item is of a kind that is set when a replay goes live."""
-    if not held:
-        return True
-    newest = next(reversed(held.values() if isinstance(held, dict) else held))
-    return type(newest) in PLAIN
-
-
-def _sizes(opened):
-    """Give the sizes of what a dataset in this process keeps: a cache of samples grows."""
-    dataset, found = opened.loader.dataset, []
-    if opened.loader.num_workers:
-        return found
-    for _ in range(DATASETS_DEEP):
-        for value in getattr(dataset, "__dict__", {}).values():
-            if isinstance(value, (dict, list)):
-                found.append(0 if _is_plain(value) else len(value))
-            elif hasattr(value, "shape"):
-                found.append(value.shape)
-        dataset = getattr(dataset, "dataset", None)
-    return found
 
 
 def _note_batch(opened, batch, state):
