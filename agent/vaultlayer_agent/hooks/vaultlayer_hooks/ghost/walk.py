@@ -25,6 +25,7 @@ NODES_MOST = 500_000
 BUFFERS = frozenset((bytearray, memoryview, array.array, mmap.mmap))
 # Of modules and optimizers, and of what loaders fetch: calls that a replay skips change both.
 USER, SKIPPED, FETCHED, LIBRARY = "user", "skipped", "fetched", "library"
+COMPILERS = "torch/_dynamo/backends/"
 
 _STOP = (
     types.ModuleType,
@@ -308,6 +309,9 @@ class Walk:
         if owner == USER and not is_user_file(value.__code__.co_filename):
             # What a library's decorator has wrapped is the script's own all the same.
             wrapped, owner = own.pop("__wrapped__", None), LIBRARY
+        if COMPILERS in value.__code__.co_filename:
+            # torch 2.1 notes there what it has compiled, and a replay compiles nothing.
+            path, owner = "hidden:" + path, LIBRARY
         for index, cell in enumerate(value.__closure__ or ()):
             self._stack.append((cell, "%s<%d>" % (path, index), owner, None, None))
         self._push_items((("defaults", value.__defaults__),), path, owner, None)
