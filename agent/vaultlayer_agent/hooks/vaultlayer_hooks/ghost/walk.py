@@ -316,7 +316,11 @@ class Walk:
             self._stack.append((cell, "%s<%d>" % (path, index), owner, None, None))
         self._push_items((("defaults", value.__defaults__),), path, owner, None)
         self._push_items((("kwdefaults", value.__kwdefaults__),), path, owner, None)
-        self._push_items(own.items(), path, owner, None)
+        # The compiler's own marks, such as a wrapper's number, differ in a replay; what it wraps does not.
+        rest = [
+            (k, v) for k, v in own.items() if not (k[:13] == "_torchdynamo_" and type(v) in PLAIN)
+        ]
+        self._push_items(rest, path, owner, None)
         if wrapped is not None:
             self._stack.append((wrapped, path + ".__wrapped__", USER, None, None))
 
