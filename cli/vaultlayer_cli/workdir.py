@@ -1,5 +1,7 @@
 """The working directory as it is sent with a job: what belongs to it, and that it is not too large."""
 
+import os
+import stat
 from collections import Counter
 from pathlib import Path
 
@@ -44,6 +46,8 @@ def scan(path: Path, *, max_b: int, home: Home | None = None) -> Workdir:
         max_b: bytes above which it is refused.
         home: our own directories, which are left out when they lie below.
 
+    The file into which this command's own output is redirected is no part of it.
+
     Raises:
         WorkdirTooLargeError: the largest entries are named.
         DiskError: it is no directory, or something in it cannot be read.
@@ -54,8 +58,11 @@ def scan(path: Path, *, max_b: int, home: Home | None = None) -> Workdir:
         raise DiskError(f"{path} is no directory")
     never = frozenset({home.config, home.state} if home else ())
     ignored = Ignored(top, never)
+    outputs = _own_outputs()
     files: list[SourceFile] = []
     for file in walk(top, ROOT, ignored.accept):
+        if outputs and _is_among(file.path, outputs):
+            continue
         files.append(file)
         if len(files) > ENTRIES_MAX:
             raise _too_many(top, files)
@@ -63,6 +70,30 @@ def scan(path: Path, *, max_b: int, home: Home | None = None) -> Workdir:
     if workdir.size_b > max_b:
         raise _too_large(workdir, max_b)
     return workdir
+
+
+def _own_outputs() -> set[tuple[int, int]]:
+    """Give the files that this command itself writes its output into: they grow while they would be sent."""
+    found: set[tuple[int, int]] = set()
+    for descriptor in (1, 2):
+        try:
+            held = os.fstat(descriptor)
+        except OSError:
+            continue
+        if stat.S_ISREG(held.st_mode):
+            found.add(_identity(held))
+    return found
+
+
+def _is_among(path: Path, outputs: set[tuple[int, int]]) -> bool:
+    try:
+        return _identity(path.lstat()) in outputs
+    except OSError:
+        return False
+
+
+def _identity(held: os.stat_result) -> tuple[int, int]:
+    return held.st_dev, held.st_ino
 
 
 def largest(files: list[SourceFile], most: int = NAMED_MAX) -> list[tuple[str, int]]:

@@ -1,5 +1,7 @@
 """What is sent of a working directory, and when it is refused."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -124,3 +126,17 @@ def test_the_reason_that_leaves_a_file_out_can_be_told(tmp_path: Path) -> None:
     ignored = Ignored(tmp_path)
     assert ignored.why_not_reached("train.py") is None
     assert "gitignore" in (ignored.why_not_reached("build/train.py") or "")
+
+
+def test_the_file_that_the_output_goes_into_is_not_sent(tmp_path: Path) -> None:
+    make(tmp_path, "a.py", "old.txt")
+    program = (
+        "import sys; from pathlib import Path; from vaultlayer_cli.workdir import scan\n"
+        "print('first', flush=True)\n"
+        f"print(sorted(scan(Path({str(tmp_path)!r}), max_b=10**6).names), file=sys.stderr)"
+    )
+    with (tmp_path / "log.txt").open("w") as log:
+        done = subprocess.run(
+            [sys.executable, "-c", program], stdout=log, stderr=subprocess.PIPE, check=True
+        )
+    assert done.stderr.decode().strip() == "['a.py', 'old.txt']"
