@@ -12,7 +12,7 @@ from vaultlayer_hooks import complete, native
 
 MARK = "vaultlayer_training"
 INEXACT = "vaultlayer_inexact"
-"""In a checkpoint that does not hold all of the training, where no ghost does either: the reason."""
+"""In a checkpoint that does not hold all of the training: the reason."""
 
 ONLINE = (
     "GRPOTrainer",

@@ -140,7 +140,8 @@ def _watch_save(trainer, path):
         return
     if reason := watch.saved():
         channel.tell("train", framework="hf", meta=_settings(trainer, reason))
-    if watch.reason and trainer.args.should_save and not native.is_ghost_on():
+    # Also beside a ghost: its first snapshot may come later than this checkpoint and a death.
+    if watch.reason and trainer.args.should_save:
         hf_native.note_inexact(path, watch.reason)
 
 
