@@ -12,6 +12,7 @@ from vaultlayer_hooks.ghost.state import OFF, REPLAY, run
 
 HAND_WRITTEN_AFTER = 4
 RECENT = 64
+SWEPT_EVERY = 64
 
 
 class _Place:
@@ -24,12 +25,40 @@ class _Place:
         self.banned = False
 
 
+class Alive:
+    """Weak references by number, in the order of first sight; what has died is forgotten now and then.
+
+    A script may make an optimizer for each task or step, and every call asks for those that live.
+    """
+
+    def __init__(self):
+        self._refs = {}
+        self._made = 0
+
+    def add(self, value):
+        """Remember something; give its number."""
+        number = self._made
+        self._made += 1
+        if not number % SWEPT_EVERY:
+            self._refs = {n: ref for n, ref in self._refs.items() if ref() is not None}
+        self._refs[number] = weakref.ref(value)
+        return number
+
+    def __len__(self):
+        return len(self._refs)
+
+    def items(self):
+        """Give `(number, value)` of those that live."""
+        found = [(number, ref()) for number, ref in self._refs.items()]
+        return [(number, value) for number, value in found if value is not None]
+
+
 class Boundaries:
     """The modules, optimizers and step places of this process, in the order of their first use."""
 
     def __init__(self):
-        self.modules = []
-        self.optimizers = []
+        self.modules = Alive()
+        self.optimizers = Alive()
         self.known_modules = {}
         self.params = None
         self.numbers = {}
@@ -73,27 +102,26 @@ def track_module(module):
     """Remember a root module, once."""
     if not knows(module):
         found.known_modules[id(module)] = weakref.ref(module)
-        found.modules.append(found.known_modules[id(module)])
+        found.modules.add(module)
         found.params = None
         _number_all(module.parameters())
 
 
 def track_optimizer(optimizer):
     """Remember an optimizer."""
-    found.optimizers.append(weakref.ref(optimizer))
-    found.always_zeroed[len(found.optimizers) - 1] = None
+    found.optimizers.add(optimizer)
     found.params = None
     _number_all(parameters_of(optimizer))
 
 
 def optimizers():
     """Give the optimizers that are alive, with their numbers."""
-    return [(i, o) for i, o in enumerate(ref() for ref in found.optimizers) if o is not None]
+    return found.optimizers.items()
 
 
 def modules():
     """Give the root modules that are alive, with their numbers."""
-    return [(i, m) for i, m in enumerate(ref() for ref in found.modules) if m is not None]
+    return found.modules.items()
 
 
 def parameters_of(optimizer):
@@ -158,7 +186,9 @@ def before_backward():
     if not found.waiting:
         return
     found.waiting = False
-    for index, known in found.always_zeroed.items():
+    before, found.always_zeroed = found.always_zeroed, {}
+    for index, _ in optimizers():
+        known = before.get(index)
         cleared = bool(found.zeroed.get(index))
         if not cleared and known:
             run.proof.gradients_kept(index)
