@@ -22,3 +22,7 @@ def test_a_training_that_follows_another_does_not_depend_on_when_garbage_is_swep
     tmp_path: Path,
 ) -> None:
     through_deaths(Ghost(tmp_path, SCRIPTS / "in_turn.py"), 45, 105)
+
+
+def test_distributions_that_modules_hold_are_as_they_were(tmp_path: Path) -> None:
+    through_deaths(Ghost(tmp_path, SCRIPTS / "prior.py"), 45, 85)

@@ -90,11 +90,13 @@ def _now(module, where, name):
 
 def _is_kept(module, where, name):
     kind = type(_now(module, where, name))
-    return kind in PLAIN or kind in CONTAINERS or _is_tensor(kind)
+    return kind in PLAIN or kind in CONTAINERS or _is_described(kind)
 
 
-def _is_tensor(kind):
-    return kind is run.torch.Tensor or kind is run.torch.nn.Parameter
+def _is_described(kind):
+    """Whether a spec tells of it: a tensor, or a distribution that has some."""
+    is_tensor = kind is run.torch.Tensor or kind is run.torch.nn.Parameter
+    return is_tensor or specs.is_distribution(kind)
 
 
 def _mark(value):
@@ -102,7 +104,7 @@ def _mark(value):
     kind = type(value)
     if kind in PLAIN:
         return value
-    return weakref.ref(value) if _is_tensor(kind) else ("id", id(value))
+    return weakref.ref(value) if _is_described(kind) else ("id", id(value))
 
 
 def changes(root, seen):
@@ -134,7 +136,7 @@ def _has_changed(old, new, is_moving):
     kind = type(new)
     if kind in PLAIN:
         return new is not old and (kind is not type(old) or new != old)
-    if _is_tensor(kind):
+    if _is_described(kind):
         return type(old) is not weakref.ref or old() is not new
     return is_moving or old != ("id", id(new))
 
@@ -144,7 +146,7 @@ def _described(change):
     kind = type(value)
     if kind in PLAIN:
         return (path, where, name, value, None)
-    if _is_tensor(kind):
+    if _is_described(kind):
         kept = None
     elif kind in CONTAINERS and len(value) <= ITEMS_MOST:
         copied = plain.copy_of(value)

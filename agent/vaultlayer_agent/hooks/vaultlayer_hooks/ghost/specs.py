@@ -101,7 +101,14 @@ def _rich(value, kind, depth):
     if dataclasses.is_dataclass(value):
         fields = [(f.name, getattr(value, f.name)) for f in dataclasses.fields(value)]
         return ("c", _name(kind), tuple([(n, spec(v, depth + 1)) for n, v in fields]))
+    if is_distribution(kind):
+        return ("c", _name(kind), tuple([(n, spec(v, depth + 1)) for n, v in vars(value).items()]))
     return _pickled(value, kind)
+
+
+def is_distribution(kind):
+    """Whether a class is one of torch's distributions, whose parameters are ordinary attributes."""
+    return issubclass(kind, run.torch.distributions.Distribution)
 
 
 def _pickled(value, kind):
@@ -118,10 +125,14 @@ def _pickled(value, kind):
     ) or isinstance(value, _enum()):
         if isinstance(value, (run.torch.Tensor, run.torch.nn.Module)):
             raise Unknown(kind)
+        # What it holds of tensors is pickled by us, not by the script.
+        run.depth += 1
         try:
             data = pickle.dumps(value, 4)
         except Exception as error:
             raise Unknown(kind) from error
+        finally:
+            run.depth -= 1
         if len(data) <= LEAF_MOST_B:
             return ("p", data)
     raise Unknown(kind)
