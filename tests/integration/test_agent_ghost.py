@@ -251,11 +251,11 @@ async def test_two_ranks_go_on_together_and_the_tier_stays_what_it_is(
 TWISTED = """
 import os
 if os.environ.get("VAULTLAYER_ATTEMPT") == "2":
-    torch.optim.AdamW.step_twisted = torch.optim.AdamW.step
-    def step(self, *given):
+    zero_grad = torch.optim.AdamW.zero_grad
+    def asking(self, *given, **named):
         torch.ones(1).item()
-        return self.step_twisted(*given)
-    torch.optim.AdamW.step = step
+        return zero_grad(self, *given, **named)
+    torch.optim.AdamW.zero_grad = asking
 
 if __name__ == "__main__":"""
 
