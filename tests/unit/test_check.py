@@ -109,7 +109,8 @@ def test_times_of_steps_leave_out_what_is_cold_and_a_snapshot() -> None:
     ("step_s", "made", "ended", "every"),
     [
         (1.0, 40, False, 20),
-        (0.01, 400, False, 300),
+        (0.01, 400, False, 200),
+        (0.0005, 350, False, 175),
         (0.01, 60, True, 20),
         (0.01, 3, True, 1),
         (9.0, 4, False, 4),

@@ -144,4 +144,5 @@ def snapshot_steps(step_s: float, least: int, made: int, *, ended: bool, apart_s
     wanted = max(least, int(apart_s / step_s) if step_s > 0 else 0)
     if ended:
         return max(1, min(wanted, made // 3))
-    return wanted if made >= least else max(1, made)
+    # Nobody knows how many more steps a script makes that was not seen to its end.
+    return max(1, min(wanted, max(made // 2, least)) if made >= least else made)
