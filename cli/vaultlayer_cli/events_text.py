@@ -17,7 +17,7 @@ TIERS = {
     "A": "native resume, exact step",
     "B": "ghost replay, exact step",
     "C": "goes on from its own last save",
-    "D": "files are kept, the script starts at zero; --resume-args can change that",
+    "D": "files are kept, and unless it loads them the script starts at zero; see --resume-args",
     "E": "nothing to hold on to: a restart begins at zero",
 }
 

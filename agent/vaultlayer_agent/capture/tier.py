@@ -88,8 +88,8 @@ def _tier(seen: Seen) -> tuple[str, str]:
             "data order and randomness are not restored by us"
         )
     return "D", (
-        f"{NAMES[found[0]]}: checkpoints are safe in your bucket, but your script starts from zero; "
-        "add --resume-args '--resume {latest}' with the flag that your script understands"
+        f"{NAMES[found[0]]}: checkpoints are safe in your bucket; unless your script looks for them by "
+        "itself it starts from zero; add --resume-args '--resume {latest}' with the flag that it understands"
         f"{unhooked}"
     )
 
