@@ -51,7 +51,8 @@ class CloudHome:
             timeout=WAIT_S,
             check=False,
         )
-        assert not check or done.returncode == 0, f"{arguments}: {done.stdout}\n{done.stderr}"
+        said = f"{arguments}: status {done.returncode}: {done.stdout}\n{done.stderr}"
+        assert not check or done.returncode == 0, said
         return done.stdout
 
     def configure(self) -> None:

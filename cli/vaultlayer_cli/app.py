@@ -132,8 +132,10 @@ def invoke(arguments: Sequence[str]) -> int:
         sys.stderr.write("\n")
         return exit_codes.INTERRUPTED
     except SystemExit as ended:
-        # The library ends the process by itself in one case only: nobody reads what it prints.
-        return exit_codes.BROKEN_PIPE if isinstance(ended.__context__, BrokenPipeError) else 1
+        # The library ends the process by itself in one case only, and takes every broken pipe for stdout's.
+        if isinstance(ended.__context__, BrokenPipeError):
+            raise ended.__context__ from None
+        return 1
     except typer.TyperException as error:
         raise _flag_error(error) from None
     return status if isinstance(status, int) else exit_codes.OK

@@ -2,6 +2,7 @@
 
 import io
 import os
+import select
 import sys
 import traceback
 from collections.abc import Sequence
@@ -59,7 +60,7 @@ def _tell(error: BaseException, arguments: Sequence[str]) -> int:
     """Tell one error in the way that fits its kind; gives the exit status."""
     if isinstance(error, VaultLayerError):
         return show_error(error, as_json=_wants_json(arguments, error))
-    if isinstance(error, BrokenPipeError):
+    if isinstance(error, BrokenPipeError) and _is_reader_gone():
         return _let_go_of_stdout()
     if isinstance(error, KeyboardInterrupt):
         sys.stderr.write("\n")
@@ -98,6 +99,16 @@ def _wants_json(arguments: Sequence[str], error: VaultLayerError | None = None) 
     What could not be parsed never came to the option itself: there the word alone must do.
     """
     return terminal.wants_json or (isinstance(error, FlagError) and "--json" in arguments)
+
+
+def _is_reader_gone() -> bool:
+    """Whether it is stdout that broke, and not some connection."""
+    poll = select.poll()
+    try:
+        poll.register(sys.stdout.fileno(), 0)
+    except (OSError, ValueError):
+        return False
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
 def _let_go_of_stdout() -> int:

@@ -214,6 +214,31 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
         assert process.wait(timeout=30) == 141
 
 
+BROKEN_CONNECTION = """
+import socket
+from vaultlayer_cli import app, main
+
+def build():
+    def command(**_):
+        one, other = socket.socketpair()
+        other.close()
+        try:
+            one.send(b"x")
+        except BrokenPipeError:
+            raise SystemExit(1)  # as the library does
+    return command
+
+app.build = build
+main.main(["ps"])
+"""
+
+
+def test_a_connection_that_breaks_is_not_taken_for_a_reader_that_went_away(tmp_path: Path) -> None:
+    said = vaultlayer(cwd=tmp_path, code=BROKEN_CONNECTION)
+    assert said.returncode == 70
+    assert "BrokenPipeError" in said.stderr
+
+
 def test_version_is_told_for_people_and_programs(tmp_path: Path) -> None:
     assert vaultlayer("--version", cwd=tmp_path).stdout.startswith("vaultlayer ")
     assert set(json.loads(vaultlayer("version", "--json", cwd=tmp_path).stdout)) == {

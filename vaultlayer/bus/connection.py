@@ -160,7 +160,11 @@ class Connection:
             except (errors.Error, OSError):
                 self.logger.debug("flush_failed")
         with anyio.move_on_after(CLOSE_S_MAX, shield=True):
-            await self._client.close()
+            try:
+                await self._client.close()
+            except OSError as error:
+                # What broke while we were leaving is no news to whoever leaves.
+                self.logger.debug("close_failed", why=str(error))
 
     # What the client library tells ----------------------------------------------------------------
 
