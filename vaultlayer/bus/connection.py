@@ -3,6 +3,7 @@
 Everything above it sees bytes, subjects and `VaultLayerError`s; only this file and its neighbours know NATS.
 """
 
+import contextlib
 import random
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
@@ -159,12 +160,9 @@ class Connection:
                     await self._client.flush(timeout=1)
             except (errors.Error, OSError):
                 self.logger.debug("flush_failed")
-        with anyio.move_on_after(CLOSE_S_MAX, shield=True):
-            try:
-                await self._client.close()
-            except OSError as error:
-                # What broke while we were leaving is no news to whoever leaves.
-                self.logger.debug("close_failed", why=str(error))
+        # What breaks while we are leaving is no news to whoever leaves.
+        with anyio.move_on_after(CLOSE_S_MAX, shield=True), contextlib.suppress(OSError):
+            await self._client.close()
 
     # What the client library tells ----------------------------------------------------------------
 
