@@ -133,6 +133,11 @@ def _beginning(original):
     return on_train_begin
 
 
+def _watch_step(watch):
+    if not hf_native.why_not_exact(watch.trainer):
+        watch.stepped()
+
+
 def _watch_save(trainer, path):
     """Look whether the checkpoint that is being written will be exact, and tell when it is not."""
     watch = _watches.get(id(trainer.callback_handler))
@@ -176,8 +181,8 @@ def _step_ending(original):
         result = original(self, args, state, control, **kwargs)
         _guard(_after_step, args, state, result)
         watch = _watches.get(id(self))
-        if watch is not None and not hf_native.why_not_exact(watch.trainer):
-            _guard(watch.stepped)
+        if watch is not None:
+            _guard(_watch_step, watch)
         return result
 
     return on_step_end

@@ -5,7 +5,7 @@ from _thread import get_ident
 
 from vaultlayer_hooks.ghost import attributes, boundary, log, module_hooks, raised, specs
 from vaultlayer_hooks.ghost.rng import set_small_state, small_state, streams
-from vaultlayer_hooks.ghost.state import OFF, REPLAY, run
+from vaultlayer_hooks.ghost.state import OFF, REPLAY, deep, run
 
 NODES_MOST = 10_000
 LEAVES_MOST = 64
@@ -41,7 +41,7 @@ def _module_call(torch, original):
             return original(self, *args, **kwargs)
         if not boundary.knows(self) and _is_lazy(torch, self):
             # Its first call is a part of set-up: the optimizer needs the parameters that it makes.
-            return _deep(original, (self, *args), kwargs)
+            return deep(original, (self, *args), kwargs)
         run.begin()
         boundary.track_module(self)
         _note_leaves(args)
@@ -94,27 +94,19 @@ def through(kind, original, args, kwargs):
         module_hooks.play()
         raised.again(kind)
         which, state = specs.take_with_specs(kind)
-        result = _deep(original, args, kwargs) if which is None else specs.ghost_of(which)
+        result = deep(original, args, kwargs) if which is None else specs.ghost_of(which)
         if state is not None:
             set_small_state(state)
         return result
     mark = streams.mark()
     try:
-        result = module_hooks.watched(_deep, original, args, kwargs)
+        result = module_hooks.watched(deep, original, args, kwargs)
     except Exception as error:
         raised.note(kind, error, small_state() if streams.mark() != mark else None)
         raise
     state = small_state() if streams.mark() != mark else None
     log.note(kind, (specs.number_of(result), state))
     return result
-
-
-def _deep(original, args, kwargs):
-    run.depth += 1
-    try:
-        return original(*args, **kwargs)
-    finally:
-        run.depth -= 1
 
 
 def _grad(original):

@@ -5,7 +5,7 @@ Out of memory, a matrix that is not positive definite: a loop that halves its ba
 
 import pickle
 
-from vaultlayer_hooks.ghost import log, specs
+from vaultlayer_hooks.ghost import log
 from vaultlayer_hooks.ghost.rng import set_small_state
 from vaultlayer_hooks.ghost.state import run
 
@@ -25,8 +25,7 @@ def _packed(error):
 
 
 def again(kind):
-    """Raise what the recorded call of this kind raised, if it did."""
-    specs.take_new()
+    """Raise what the recorded call of this kind raised, if it did; after `module_hooks.play`."""
     if log.peek() != "raised":
         return
     recorded, data, state = log.take("raised")

@@ -15,7 +15,7 @@ from _thread import get_ident
 
 from vaultlayer_hooks.ghost import log
 from vaultlayer_hooks.ghost.live import of_kind
-from vaultlayer_hooks.ghost.state import OFF, REPLAY, Diverged, run
+from vaultlayer_hooks.ghost.state import OFF, REPLAY, Diverged, deep, run
 from vaultlayer_hooks.saves import path_of
 
 SMALL_B = 1 << 20
@@ -111,13 +111,13 @@ def _save_at(path, original, args, kwargs):
     if run.mode == REPLAY:
         data = log.take("saved")
         if data is None:
-            _deep(original, args, kwargs)
+            deep(original, args, kwargs)
             _keep(path)
             return
         with open(path, "wb") as file:
             file.write(data)
         return
-    _deep(original, args, kwargs)
+    deep(original, args, kwargs)
     if _is_small(os.path.getsize(path)):
         with open(path, "rb") as file:
             _record("saved", file.read())
@@ -131,7 +131,7 @@ def _save_into(file, original, args, kwargs):
     data = log.take("saved") if run.mode == REPLAY else None
     if data is None:
         made = io.BytesIO()
-        _deep(original, (args[0], made, *args[1:]), kwargs)
+        deep(original, (args[0], made, *args[1:]), kwargs)
         data = made.getbuffer()
         is_kept = isinstance(file, io.BytesIO) and not _is_small(len(data))
         if run.mode != REPLAY and is_kept:
@@ -153,14 +153,6 @@ def _keep(target):
     """Let a path or a buffer be part of the snapshots from now on."""
     if target not in _known.targets:
         _known.targets.append(target)
-
-
-def _deep(original, args, kwargs):
-    run.depth += 1
-    try:
-        return original(*args, **kwargs)
-    finally:
-        run.depth -= 1
 
 
 def kept():
@@ -236,7 +228,7 @@ def _giving(original):
             return original(*args, **kwargs)
         if run.mode == REPLAY:
             return log.take("saved")
-        data = _deep(original, args, kwargs)
+        data = deep(original, args, kwargs)
         _record("saved", data)
         return data
 
@@ -253,7 +245,7 @@ def _reducing(torch, original):
             return original(self)
         if run.mode == REPLAY:
             return (load, (log.take("pickled"),))
-        function, (data,) = _deep(original, (self,), {})
+        function, (data,) = deep(original, (self,), {})
         _record("pickled", data)
         return (function, (data,))
 

@@ -61,6 +61,16 @@ class Run:
 
 run = Run()
 
+
+def deep(original, args, kwargs):
+    """Do a call whose own calls are not the script's."""
+    run.depth += 1
+    try:
+        return original(*args, **kwargs)
+    finally:
+        run.depth -= 1
+
+
 _user_files = {}
 
 
