@@ -46,7 +46,7 @@ def restore(reader, frame, result):
     by_path = {path: t for t, paths in walk.tensors.values() for path in paths}
     tensors = _Tensors(reader, walk, by_path)
     tensors.all()
-    memory.rejoin(clusters, tensors.storages, walk)
+    memory.rejoin(clusters, tensors.storages, walk, {path: data for path, _, _, data, _ in arrays})
     elsewhere = {path for entry in reader.index["tensors"] for path in entry["paths"]}
     elsewhere.update(kept[0] for kept in (*arrays, *streams))
     values.restore(walk, plain_values, elsewhere)

@@ -3,7 +3,8 @@
 A replay gives copies where the script was given views (`tensor.numpy()`), so without this a later write
 through one would not be seen through the other, and the job would end well with other weights. A cluster is a
 set of tensor storages, arrays and buffers that overlap; its members must lie in the same way again. An array
-that does not is moved: it changes bodies with a view that lies right. Anything else ends the attempt.
+that does not is moved: it changes bodies with a view that lies right. Where only arrays hold the memory of a
+tensor, as when `.numpy()` was called twice, memory is made for them anew. Anything else ends the attempt.
 """
 
 import ctypes
@@ -15,7 +16,8 @@ from vaultlayer_hooks.ghost.walk import USER
 
 # data, number of dimensions, dimensions, strides, base, type and flags of an array object.
 BODY_B = 6 * 8 + 4
-STORAGE, VALUE = "storage", "value"
+# Of the last kind is memory that was a tensor's, and that only arrays still hold.
+STORAGE, VALUE, LEFT = "storage", "value", "left"
 _left = []
 
 
@@ -102,7 +104,7 @@ def clusters(walk, storages):
         tuple of clusters, each a tuple of `(kind, name, offset, size, lie)`, in bytes.
 
     Raises:
-        Shared: arrays lie in the memory of a tensor that only they hold.
+        Shared: what cannot be moved lies in the memory of a tensor that nothing else holds.
     """
     members = [_Member(STORAGE, number, s, USER) for number, s in storages.items()]
     for value, path, owner in (*walk.arrays.values(), *walk.buffers.values()):
@@ -123,12 +125,18 @@ def _matters(group):
 
 
 def _described(group):
+    low = group[0].at
+    described = tuple([member.described(low) for member in group])
     if all(member.kind == VALUE for member in group):
         made = {id(array) for array, base in map(_made_by, group) if _is_tensor(base)}
         if len(made) > 1:
-            names = (group[0].name, group[1].name)
-            raise Shared("%s and %s share the memory of a tensor that nothing else holds" % names)
-    return tuple([member.described(group[0].at) for member in group])
+            if not all(_can_move(member.value) for member in group):
+                names = (group[0].name, group[1].name)
+                text = "%s and %s share the memory of a tensor that nothing else holds"
+                raise Shared(text % names)
+            size_b = max(member.at + member.size_b for member in group) - low
+            return ((LEFT, "", 0, size_b, ()), *described)
+    return described
 
 
 def _made_by(member):
@@ -144,19 +152,28 @@ def _is_tensor(value):
     return isinstance(value, run.torch.Tensor)
 
 
-def rejoin(recorded, storages, walk):
+def _can_move(value):
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and type(value) is numpy.ndarray
+
+
+def rejoin(recorded, storages, walk, arrays):
     """Let everything that shared memory share it again.
 
     Args:
         recorded: what `clusters` gave.
         storages: `{number: storage}`, restored.
         walk: of the replay.
+        arrays: `{path: bytes}` of what each array held.
 
     Raises:
         Diverged: it cannot.
     """
     values = {path: value for value, path, _ in (*walk.arrays.values(), *walk.buffers.values())}
     for cluster in recorded:
+        if cluster[0][0] == LEFT:
+            _put_into_one(cluster, values, arrays)
+            continue
         low = _begin_of(cluster, storages, values)
         for kind, name, offset, size_b, lie in cluster:
             value = values.get(name) if kind == VALUE else None
@@ -165,6 +182,27 @@ def rejoin(recorded, storages, walk):
                 continue
             if span(value) != (low + offset, size_b) or _lie(value, low) != lie:
                 _move(name, value, low, lie, _around(cluster, offset, size_b, storages))
+
+
+def _put_into_one(cluster, values, arrays):
+    """Make memory for arrays that lay in a tensor's, with what was in it."""
+    (_, _, _, size_b, _), *members = cluster
+    storage = run.torch.zeros(size_b, dtype=run.torch.uint8).untyped_storage()
+    for _, name, _, _, lie in members:
+        value = values.get(name)
+        if value is not None:
+            _move(name, value, storage.data_ptr(), lie, storage)
+            _fill(name, value, arrays[name])
+
+
+def _fill(name, array, data):
+    """Let an array hold what it held, also one that the script may not write to."""
+    if array.nbytes != len(data):
+        raise Diverged("array %s has another size" % name)
+    is_writable = array.flags.writeable
+    array.flags.writeable = True
+    array[...] = sys.modules["numpy"].frombuffer(data, array.dtype).reshape(array.shape)
+    array.flags.writeable = is_writable
 
 
 def _begin_of(cluster, storages, values):
@@ -190,7 +228,7 @@ def _around(cluster, offset, size_b, storages):
 def _move(name, value, low, lie, storage):
     """Let an array lie where it lay, inside a storage."""
     numpy = sys.modules.get("numpy")
-    if numpy is None or type(value) is not numpy.ndarray or storage is None or not _is_known(numpy):
+    if not _can_move(value) or storage is None or not _is_known(numpy):
         raise Diverged("%s does not share its memory as it did" % name)
     flat = run.torch.empty(0, dtype=run.torch.uint8)
     flat.set_(storage, 0, (storage.nbytes(),), (1,))
