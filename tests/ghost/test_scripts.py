@@ -30,6 +30,7 @@ ROWS = Path(__file__).parents[1] / "matrix" / "scripts"
         ("left_by_forward", 45, 85),
         ("growing_dataset", 26, 85),
         ("twin_arrays", 45, 78),
+        ("cached", 45, 85),
     ],
 )
 def test_a_script_resumes_exactly_through_two_deaths(

@@ -11,6 +11,7 @@ import time
 
 from vaultlayer_hooks.ghost import (
     boundary,
+    caches,
     calls,
     loaders,
     memory,
@@ -34,12 +35,16 @@ def restore(reader, frame, result):
         Diverged: something is not what it was.
     """
     small, torch_state, plain_values, streams, arrays, forms, positions, *rest = reader.state
-    files, clusters, kept, names = rest
+    files, clusters, kept, names, cached = rest
     temporary.translate_from(names)
     # Those of models that are gone by now would be found as tensors that nothing names.
     calls.forget_ghosts()
     _restore_optimizers(forms)
     look = snapshot.look_again(frame, result)
+    if caches.refill(cached, look.walk):
+        # What it holds would be found as held by the script.
+        del look
+        look = snapshot.look_again(frame, result)
     if look.unreached:
         raise Diverged("the replay made a tensor that the script cannot reach")
     walk = look.walk

@@ -4,9 +4,9 @@ import gc
 import itertools
 import types
 
-from vaultlayer_hooks.ghost import owners
+from vaultlayer_hooks.ghost import caches, owners
 from vaultlayer_hooks.ghost.state import HOOKS_DIR, run
-from vaultlayer_hooks.ghost.walk import LIBRARY
+from vaultlayer_hooks.ghost.walk import CACHE, LIBRARY
 
 HIDDEN = (
     types.GeneratorType,
@@ -41,6 +41,8 @@ def unreached(walk, ours):
     tensor = run.torch.Tensor
     everything = gc.get_objects()
     missing = _missing(everything, tensor, walk, ours)
+    caches.see(walk, of_kind(everything, CACHE), missing)
+    missing = [t for t in missing if id(t) not in walk.tensors]
     if not missing:
         return []
     roots = {}

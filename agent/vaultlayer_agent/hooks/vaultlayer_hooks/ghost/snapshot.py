@@ -8,6 +8,7 @@ import time
 
 from vaultlayer_hooks.ghost import (
     boundary,
+    caches,
     calls,
     held,
     live,
@@ -171,6 +172,7 @@ def take(shot, frame, result):
         clusters,
         kept,
         temporary.names(),
+        caches.state(found.walk),
     )
     shot.events = run.writer.count
     shot.state_b = sum(m.numel() for m in gather.memories)

@@ -26,6 +26,7 @@ BUFFERS = frozenset((bytearray, memoryview, array.array, mmap.mmap))
 # Of modules and optimizers, and of what loaders fetch: calls that a replay skips change both.
 USER, SKIPPED, FETCHED, LIBRARY = "user", "skipped", "fetched", "library"
 COMPILERS = "torch/_dynamo/backends/"
+CACHE = type(functools.lru_cache(maxsize=None)(lambda: None))
 
 _STOP = (
     types.ModuleType,
@@ -102,7 +103,8 @@ class Walk:
     `tensors`: `{id: (tensor, [path, …])}`; `values`: `{path: (value, owner, parent, key, container)}`, where
     a container of plain values is one value, copied; `streams`,
     `arrays` and `buffers` (what else has memory of its own): `{id: (object, path, owner)}`. `seen` keeps
-    every visited object alive, so that ids stay unique.
+    every visited object alive, so that ids stay unique. `caches`: `{id: path}` of functions that keep what
+    they gave, `filled`: `{name: function}` of those that hold tensors.
     """
 
     def __init__(self):
@@ -112,6 +114,8 @@ class Walk:
         self.arrays = {}
         self.buffers = {}
         self.seen = {}
+        self.caches = {}
+        self.filled = {}
         self.skipped = set()
         self._stack = []
         self._tensor = run.torch.Tensor
@@ -302,6 +306,8 @@ class Walk:
         elif isinstance(value, (types.GeneratorType, types.CoroutineType)):
             self._enter_generator(value, path, owner)
         else:
+            if kind is CACHE:
+                self.caches[id(value)] = path
             self._enter_instance(value, kind, path, owner)
 
     def _enter_function(self, value, path, owner):
