@@ -31,6 +31,7 @@ ROWS = Path(__file__).parents[1] / "matrix" / "scripts"
         ("growing_dataset", 26, 85),
         ("twin_arrays", 45, 78),
         ("cached", 45, 85),
+        ("counting_fetches", 25, 45),
     ],
 )
 def test_a_script_resumes_exactly_through_two_deaths(

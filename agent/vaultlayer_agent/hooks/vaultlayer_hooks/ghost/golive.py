@@ -45,6 +45,24 @@ def restore(reader, frame, result):
         # What it holds would be found as held by the script.
         del look
         look = snapshot.look_again(frame, result)
+    saved = (plain_values, streams, arrays, clusters)
+    walk = _put_all(reader, look, saved)
+    del look
+    if _fill_loaders(positions):
+        # Fetching again has changed once more what it had changed: counts, lists, tensors of a dataset.
+        del walk
+        walk = _put_all(reader, snapshot.look_again(frame, result), saved)
+    values.finish_streams(walk, streams)
+    rng.set_torch_state(torch_state)
+    rng.set_small_state(small)
+    run.files.put_image(files)
+    serialized.put(kept)
+    specs.forget_ghosts()
+
+
+def _put_all(reader, look, saved):
+    """Put back all tensors, values and arrays that a look has found; give its walk."""
+    plain_values, streams, arrays, clusters = saved
     if look.unreached:
         raise Diverged("the replay made a tensor that the script cannot reach")
     walk = look.walk
@@ -57,13 +75,7 @@ def restore(reader, frame, result):
     values.restore(walk, plain_values, elsewhere)
     values.restore_streams(walk, streams)
     values.restore_arrays(walk, arrays)
-    _fill_loaders(positions)
-    values.finish_streams(walk, streams)
-    rng.set_torch_state(torch_state)
-    rng.set_small_state(small)
-    run.files.put_image(files)
-    serialized.put(kept)
-    specs.forget_ghosts()
+    return walk
 
 
 def _restore_optimizers(forms):
@@ -266,14 +278,17 @@ class _Tensors:
 
 
 def _fill_loaders(positions):
-    wanted = dict(positions)
+    """Bring the open iterators to their places; give whether there were any."""
+    wanted, filled = dict(positions), False
     for opened in loaders.alive():
         if opened.number in wanted:
             if opened.count != wanted.pop(opened.number):
                 raise Diverged("a data loader is at another batch")
+            filled = filled or opened.shell
             loaders.fill(opened, opened.count)
     if wanted:
         raise Diverged("a data loader's iterator is gone in the replay")
+    return filled
 
 
 def elapsed_ms(began):

@@ -4,6 +4,7 @@ import collections
 
 from vaultlayer_hooks.ghost import loaders, threads
 from vaultlayer_hooks.ghost.frames import read_locals
+from vaultlayer_hooks.ghost.live import HIDDEN
 from vaultlayer_hooks.ghost.walk import LIBRARY, Walk
 
 NOT_FILLED = ("_dataset", "_index_sampler", "_collate_fn")
@@ -11,7 +12,7 @@ THREADS = "torch/utils/data/_utils/"
 
 
 def held_ids():
-    """Give the ids of tensors that live inside iterators, and in the threads that work for them."""
+    """Give the ids of tensors and generators inside iterators, and in the threads that work for them."""
     ids = set()
     for opened in loaders.alive():
         walk = Walk()
@@ -22,6 +23,7 @@ def held_ids():
                 walk.root(name, value, LIBRARY)
                 walk.root(name + ".queue", _waiting(value), LIBRARY)
         ids.update(walk.tensors)
+        ids.update(i for i, value in walk.seen.items() if isinstance(value, HIDDEN))
     ids.update(_in_threads())
     return ids
 

@@ -36,7 +36,7 @@ def unreached(walk, ours):
 
     Args:
         walk: complete otherwise; the tensors of hidden iterators are added to it.
-        ours: ids of tensors of our own and of those that rebuilt iterators own.
+        ours: ids of tensors of our own, and of tensors and generators that rebuilt iterators own.
     """
     tensor = run.torch.Tensor
     everything = gc.get_objects()
@@ -47,7 +47,7 @@ def unreached(walk, ours):
         return []
     roots = {}
     for value in of_kind(everything, HIDDEN):
-        if id(value) not in walk.seen:
+        if id(value) not in walk.seen and id(value) not in ours:
             name = _name(value)
             if name is not None:
                 roots.setdefault(name, []).append(value)

@@ -6,17 +6,15 @@ fetch again what the dead run had fetched from that iterator, each from the rand
 """
 
 import functools
-import types
 import weakref
 from _thread import get_ident
 
-from vaultlayer_hooks.ghost import growing, log, rng, samplers, specs
+from vaultlayer_hooks.ghost import fetched, growing, log, rng, samplers, specs
 from vaultlayer_hooks.ghost.rng import set_small_state, small_state, streams
 from vaultlayer_hooks.ghost.state import OFF, REPLAY, run
 
 STREAM_DEPTH_MOST = 5
 ITEMS_MOST = 64
-_FUNCTIONS = (types.FunctionType, types.MethodType, types.ModuleType, functools.partial)
 PLAIN = frozenset((int, float, bool, str, bytes, type(None)))
 
 
@@ -224,17 +222,20 @@ def _next(original):
             opened.first = rng.torch_state()
         mark = streams.mark()
         sizes = growing.sizes(opened.loader)
+        seen = fetched.before(opened.loader)
         run.depth += 1
         try:
             batch = original(self)
         except StopIteration:
             opened.done = True
             log.note("end", small_state() if streams.mark() != mark else None)
+            fetched.note(opened.loader, seen)
             raise
         finally:
             run.depth -= 1
         opened.grows = opened.grows or sizes != growing.sizes(opened.loader)
         _note_batch(opened, batch, small_state() if streams.mark() != mark else None)
+        fetched.note(opened.loader, seen)
         return batch
 
     return __next__
@@ -264,6 +265,7 @@ def _replay_next(opened):
         if state is not None:
             set_small_state(state)
         opened.done = True
+        fetched.put(opened.loader)
         raise StopIteration
     which, state, first, changed = log.take("batch")
     if first is not None:
@@ -275,6 +277,7 @@ def _replay_next(opened):
             rng.set_stream_state(stream, value)
     if state is not None:
         set_small_state(state)
+    fetched.put(opened.loader)
     return batch
 
 
@@ -318,24 +321,9 @@ def skipped_ids():
         loader = ref()
         if loader is not None:
             ids[id(loader)] = loader
-            for part in (*parts(loader), getattr(loader, "collate_fn", None)):
-                _add_held(part, 0, ids)
+            held = fetched.holders(loader, fetched.SAMPLERS + fetched.OTHERS)
+            ids.update((id(part), part) for part in held.values())
     return set(ids)
-
-
-def _add_held(value, depth, ids):
-    """Add an instance and the instances in its attributes: a dataset's transforms, a collator's own parts."""
-    names = getattr(value, "__dict__", None)
-    opaque = (
-        isinstance(value, (type, run.torch.nn.Module, run.torch.Tensor)) or type(names) is not dict
-    )
-    if opaque or isinstance(value, _FUNCTIONS) or id(value) in ids or depth > STREAM_DEPTH_MOST:
-        return
-    ids[id(value)] = value
-    for item in list(names.values()):
-        inside = item if isinstance(item, (list, tuple)) and len(item) < ITEMS_MOST else (item,)
-        for held in inside:
-            _add_held(held, depth + 1, ids)
 
 
 def fill(opened, count):
