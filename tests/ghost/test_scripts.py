@@ -32,6 +32,8 @@ ROWS = Path(__file__).parents[1] / "matrix" / "scripts"
         ("twin_arrays", 45, 78),
         ("cached", 45, 85),
         ("counting_fetches", 25, 45),
+        ("functional", 45, 85),
+        ("derivatives", 24, 100),
     ],
 )
 def test_a_script_resumes_exactly_through_two_deaths(

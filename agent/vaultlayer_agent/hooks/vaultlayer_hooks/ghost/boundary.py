@@ -2,7 +2,8 @@
 
 There nothing lies on the value stack and no graph is needed any more. Which step closes the cycle is learnt
 from the order in which optimizers step (D, G, D, G; or five times D, then G): the one that steps least often,
-the later one of equals. A loop without `torch.optim` is stepped by its backward passes.
+the later one of equals. A loop without `torch.optim` is stepped by its backward passes, one without those by
+its gradients of `torch.func`.
 """
 
 import weakref
@@ -47,6 +48,11 @@ class Alive:
     def __len__(self):
         return len(self._refs)
 
+    @property
+    def made(self):
+        """How many there have been, dead ones included."""
+        return self._made
+
     def items(self):
         """Give `(number, value)` of those that live."""
         found = [(number, ref()) for number, ref in self._refs.items()]
@@ -66,6 +72,8 @@ class Boundaries:
         self.places = {}
         self.recent = deque(maxlen=RECENT)
         self.backwards = 0
+        self.transforms = 0
+        self.transforms_join = False
         self.inner_steps = 0
         self.outer_steps = 0
         self.stepped = None
@@ -216,6 +224,18 @@ def hand_written():
     return not found.outer_steps and found.backwards > HAND_WRITTEN_AFTER
 
 
+def transformed(joins):
+    """Note a gradient of `torch.func`; `joins`: it is part of a graph, as in a loss of derivatives."""
+    found.transforms += 1
+    found.transforms_join = found.transforms_join or joins
+
+
+def by_transforms():
+    """Whether steps are made by gradients of `torch.func` alone."""
+    others = found.optimizers.made or found.backwards or found.transforms_join
+    return not others and found.transforms >= HAND_WRITTEN_AFTER
+
+
 def reached(kind, owner, result=None):
     """A call that may end a step has ended, and is about to give `result`."""
     if run.mode == OFF or run.closures:
@@ -223,7 +243,9 @@ def reached(kind, owner, result=None):
     if kind == "backward":
         if not hand_written():
             return
-        key = "backward"
+        key = kind
+    elif kind == "transform":
+        key = kind
     elif kind == "update":
         found.outer_steps += 1
         key = "update"

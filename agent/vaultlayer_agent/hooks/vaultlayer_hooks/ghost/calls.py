@@ -85,7 +85,7 @@ def skipped(kind, original):
     return skipping
 
 
-def through(kind, original, args, kwargs):
+def through(kind, original, args, kwargs, describe=specs.number_of):
     """Do a call for real and describe its result, or make a ghost of the description.
 
     A result that cannot be described is computed for real in the replay as well.
@@ -105,7 +105,7 @@ def through(kind, original, args, kwargs):
         raised.note(kind, error, small_state() if streams.mark() != mark else None)
         raise
     state = small_state() if streams.mark() != mark else None
-    log.note(kind, (specs.number_of(result), state))
+    log.note(kind, (describe(result), state))
     return result
 
 

@@ -33,6 +33,12 @@ class Pulse:
         if root is not None and root.numel() == 1:
             self._sample("loss", root)
 
+    def gradient(self, tensors):
+        """Note a few elements of a gradient that no optimizer and no backward pass has seen."""
+        if tensors and tensors[0].numel():
+            first = tensors[0]
+            self._sample("sample", _elements(first, 0, min(ELEMENTS, first.numel())))
+
     def step(self, steps):
         """Note a sample after step number `steps`."""
         params = boundary.stepped_parameters()

@@ -27,6 +27,7 @@ from vaultlayer_hooks.ghost import (
     shapes,
     staging,
     torchscript,
+    transforms,
     vls,
 )
 from vaultlayer_hooks.ghost.constants import Constants
@@ -123,6 +124,7 @@ def _begin(torch, directory):
     escapes.patch(torch)
     shapes.patch(torch)
     calls.patch(torch)
+    transforms.patch(torch)
     module_hooks.patch(torch)
     optimizers.patch(torch)
     loaders.patch(torch)
