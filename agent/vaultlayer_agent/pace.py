@@ -125,8 +125,9 @@ def asked(pace: Pace, now_s: float) -> Pace:
 
 
 def took(pace: Pace, taken: Taken, now_s: float) -> Pace:
-    """A snapshot was proved."""
-    pace = replace(pace, stall_s=taken.stall_s, state_b=taken.state_b)
+    """A snapshot was proved; the hook may have taken one that nobody had asked for."""
+    begun_s = pace.begun_s or now_s
+    pace = replace(pace, stall_s=taken.stall_s, state_b=taken.state_b, begun_s=begun_s)
     if pace.due_s is None:
         return pace
     return replace(pace, due_s=max(now_s, pace.begun_s + _apart_s(pace, now_s)))

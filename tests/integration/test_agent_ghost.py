@@ -282,3 +282,30 @@ async def test_a_script_that_does_something_else_starts_at_zero_and_it_is_said(
         left = await rig.restored(rig.heard("ckpt")[-1], tmp_path / "left")
     assert same(load(left / "final.pt"), load(wanted / "final.pt"))
     assert (left / "metrics.csv").read_text() == (wanted / "metrics.csv").read_text()
+
+
+TRAINER = f"""
+import sys
+sys.path.append({str(SCRIPT.parent)!r})
+import hf_variants
+hf_variants.main()
+"""
+
+
+async def test_a_trainer_that_dies_soon_after_its_first_checkpoint_goes_on_exactly(
+    nats: NatsServer, weed: WeedServer, tmp_path: Path
+):
+    """Its checkpoint lacks a count; no snapshot would be asked for before twenty seconds."""
+    pytest.importorskip("transformers")
+    words = ("--variant", "counting", "--steps", "40", "--save-steps", "14", "--step-delay", "0.2")
+    wanted = bare(tmp_path / "bare", TRAINER, *words)
+    async with broker(nats, weed, tmp_path, TRAINER, *words, snapshot_every="10m") as rig:
+        await kill_after_snapshots(rig, 1, 1)
+        async with rig.agent(2) as agent:
+            assert await agent.left(LIMIT_S) == Status.OK, agent.log
+        text = await rig.text(2)
+        assert "resumed exactly at step" in text, text
+        left = await rig.restored(rig.heard("ckpt")[-1], tmp_path / "left")
+    weights = "out/checkpoint-40/model.safetensors"
+    assert (left / weights).read_bytes() == (wanted / weights).read_bytes()
+    assert rig.heard("tier")[-1].tier == "B"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ghosts import Ghost, through_deaths
-from trainees import JOBS, AtStep, history_of, killed_twice, resumed, trainee_of
+from trainees import JOBS, AtStep, Trainee, history_of, killed_twice, resumed, trainee_of
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -92,3 +92,28 @@ async def test_a_training_that_had_lost_patience_takes_no_step_more(tmp_path: Pa
     two = await trainee.run(resume=one.saved[-1])
     assert two.digest == bare.digest
     assert history_of(trainee.work) == history
+
+
+@pytest.mark.parametrize(
+    ("which", "exact"), [("each-of-data", ["buffered"]), ("each-other", ["own-rate", "plain"])]
+)
+async def test_wherever_something_is_kept_it_is_found_and_nowhere_else(
+    tmp_path: Path, which: str, exact: list[str]
+) -> None:
+    words = ("--variant", which, "--steps", "16", "--save-steps", "15", "--step-delay", "0")
+    trainee = Trainee(tmp_path, "hf_state.py", *words)
+    run = await trainee.run()
+    assert run.status == 0, run.output
+    assert not run.told("hook_failed")
+    kinds = [line.split()[0] for line in run.output.splitlines() if line.endswith(" ended 0")]
+    assert len(kinds) > 15
+    noted = {kind: trainee.work / kind / "out/checkpoint-15/vaultlayer_inexact" for kind in kinds}
+    assert [kind for kind in kinds if not noted[kind].is_file()] == exact
+
+
+@pytest.mark.parametrize("kind", ["curriculum", "average-global", "sampler-stream"])
+def test_a_replay_brings_back_what_lies_anywhere(tmp_path: Path, kind: str) -> None:
+    words = ("--variant", kind, "--steps", "40", "--after", "0", "--step-delay", "0")
+    script = tmp_path / "script.py"
+    script.write_text(FINAL.format(jobs=str(JOBS)).replace("hf_variants", "hf_state"))
+    through_deaths(Ghost(tmp_path, script, *words, every="6steps"), 22, 34)

@@ -188,7 +188,7 @@ def train_twice(given, second_dir):
     return trainer
 
 
-def main():
+def parse_arguments():
     parser = argparse.ArgumentParser()
     parser.add_argument("--variant", default="plain")
     parser.add_argument("--steps", type=int, default=24)
@@ -196,7 +196,24 @@ def main():
     parser.add_argument("--step-delay", type=float, default=0.02, metavar="SECONDS")
     parser.add_argument("--from-own", action="store_true")
     parser.add_argument("--after", type=float, default=0.1, metavar="SECONDS")
-    given = parser.parse_args()
+    return parser.parse_args()
+
+
+def leave(trainer, given):
+    """Tell what has come of it: weights, the random state, and every log."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(trainer.model.state_dict().items()):
+        digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
+    state = hashlib.sha256(torch.get_rng_state().numpy().tobytes())
+    print("random", state.hexdigest(), flush=True)
+    with open("history.json", "w") as file:
+        json.dump(trainer.state.log_history, file)
+    time.sleep(given.after)
+    print("digest", digest.hexdigest(), flush=True)
+
+
+def main():
+    given = parse_arguments()
     set_seed(7)
     if given.variant == "two-places":
         trainer = train_twice(given, "out2")
@@ -211,15 +228,7 @@ def main():
             own = get_last_checkpoint("out")
             print("script resumes", own, flush=True)
         trainer.train(resume_from_checkpoint=own)
-    digest = hashlib.sha256()
-    for name, tensor in sorted(trainer.model.state_dict().items()):
-        digest.update(name.encode() + tensor.cpu().contiguous().numpy().tobytes())
-    state = hashlib.sha256(torch.get_rng_state().numpy().tobytes())
-    print("random", state.hexdigest(), flush=True)
-    with open("history.json", "w") as file:
-        json.dump(trainer.state.log_history, file)
-    time.sleep(given.after)
-    print("digest", digest.hexdigest(), flush=True)
+    leave(trainer, given)
 
 
 if __name__ == "__main__":

@@ -71,6 +71,12 @@ def test_the_first_comes_early_and_the_next_by_what_it_cost():
     assert pc.at_risk_s(pace) == pytest.approx(130.0)
 
 
+def test_one_that_the_hook_took_by_itself_counts_for_the_first():
+    pace = pc.took(pc.recording(Pace(), 100.0), taken(1.0), 105.0)
+    assert not pc.is_due(pace, 224.0)
+    assert pc.is_due(pace, 225.0)
+
+
 def test_a_void_snapshot_is_asked_for_again_soon():
     pace = pc.asked(pc.recording(Pace(stall_s=100.0), 0.0), 20.0)
     pace = pc.came_to_nothing(pace, 21.0)

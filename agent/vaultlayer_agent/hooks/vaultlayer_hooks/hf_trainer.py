@@ -34,6 +34,7 @@ def patch(module):
     trainer.train, trainer._save_checkpoint = train, save
     handler.on_step_end, handler.on_log = step_end, log
     handler.on_train_begin = _beginning(handler.on_train_begin)
+    handler.call_event = _happening(handler.call_event)
     _guard(hf_native.patch_passes, trainer)
     _guard(hf_native.patch_stopped, trainer)
     channel.tell("framework", framework="hf")
@@ -131,6 +132,17 @@ def _beginning(original):
         return result
 
     return on_train_begin
+
+
+def _happening(original):
+    @functools.wraps(original)
+    def call_event(self, event, *args, **kwargs):
+        result = original(self, event, *args, **kwargs)
+        if (watch := _watches.get(id(self))) is not None:
+            watch.happened(event)
+        return result
+
+    return call_event
 
 
 def _watch_step(watch):

@@ -41,6 +41,13 @@ def take_over(reason):
     sys.modules["vaultlayer_hooks.ghost.state"].run.give_up(reason)
 
 
+def snapshot_soon():
+    """Ask a recording that has no snapshot yet for one at its next boundary."""
+    state = sys.modules.get("vaultlayer_hooks.ghost.state")
+    if state is not None and state.run.mode == state.RECORD:
+        state.run.snapshot_soon()
+
+
 def may_resume():
     """Whether a framework may be sent to its own checkpoint: the job ran before, and no ghost does it."""
     return is_restart() and not is_replaying()

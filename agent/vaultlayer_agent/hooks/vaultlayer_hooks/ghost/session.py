@@ -108,6 +108,10 @@ class Session:
             elif kind == "notice":
                 self._take_notice(message)
 
+    def snapshot_soon(self):
+        """Let the first snapshot be taken at the next boundary."""
+        self.due = self.due or not self.number
+
     def _take_notice(self, message):
         """The machine will be taken: what has happened must be on the disk; the agent asks for more."""
         run.writer.flush()

@@ -111,6 +111,7 @@ def _begin(torch, directory):
     run.diverge = session.diverge
     run.verified = session.verified
     run.give_up = session.give_up
+    run.snapshot_soon = session.snapshot_soon
     run.constants = Constants()
     run.files = Files()
     run.proof = proof.Proof()
