@@ -29,6 +29,8 @@ ROWS = Path(__file__).parents[1] / "matrix" / "scripts"
         ("caught_errors", 45, 85),
         ("left_by_forward", 45, 85),
         ("growing_dataset", 26, 85),
+        ("uneven_iterators", 45, 85),
+        ("state_emptied", 45, 85),
         ("twin_arrays", 45, 78),
         ("cached", 45, 85),
         ("counting_fetches", 25, 45),

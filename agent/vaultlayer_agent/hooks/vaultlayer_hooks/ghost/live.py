@@ -5,6 +5,7 @@ import itertools
 import types
 
 from vaultlayer_hooks.ghost import caches, owners
+from vaultlayer_hooks.ghost.referents import referents
 from vaultlayer_hooks.ghost.state import HOOKS_DIR, run
 from vaultlayer_hooks.ghost.walk import CACHE, LIBRARY
 
@@ -111,7 +112,7 @@ def _nested(values):
     ids = {id(v) for v in values}
     inner = set()
     for value in values:
-        for held in gc.get_referents(value):
+        for held in referents(value):
             inner.update({id(held)} & ids)
             if isinstance(held, (tuple, list)):
                 inner.update({id(x) for x in held} & ids)

@@ -84,11 +84,11 @@ def _record_step(original, self, args, kwargs, closure):
             args = (wrapped, *args[1:])
         else:
             kwargs = dict(kwargs, closure=wrapped)
-    mark = streams.mark()
+    mark, size = streams.mark(), len(self.state)
     run.depth += 1
     try:
         result = original(self, *args, **kwargs)
-        form = _state_form(self)
+        form = _state_form(self, size)
     finally:
         run.depth -= 1
     state = small_state() if streams.mark() != mark else None
@@ -133,10 +133,15 @@ def _replay_step(self, closure):
     return specs.ghost_of(which)
 
 
-def _state_form(self):
-    """Give the number of the spec of an optimizer's state while it still changes its form, or None."""
+def _state_form(self, size):
+    """Give the number of the spec of an optimizer's state while it still changes its form, or None.
+
+    Args:
+        self: the optimizer, after its step.
+        size: of its state before the step; the script may have emptied it.
+    """
     looks = _looks.setdefault(self, [0, -1])
-    if looks[0] >= STATE_LOOKS and looks[1] == len(self.state):
+    if looks[0] >= STATE_LOOKS and looks[1] == size == len(self.state):
         return None
     looks[0] += 1
     looks[1] = len(self.state)
@@ -186,12 +191,13 @@ def _scaler_step(original):
             if stepped:
                 _step_as_ghost(optimizer)
             return specs.ghost_of(which) if which is not None else None
-        before = boundary.inner_steps()
+        before, inner = boundary.inner_steps(), _inner(optimizer)
+        size = len(inner.state)
         run.depth += 1
         try:
             result = original(self, optimizer, *args, **kwargs)
             stepped = boundary.inner_steps() != before
-            form = _state_form(_inner(optimizer)) if stepped else None
+            form = _state_form(inner, size) if stepped else None
         finally:
             run.depth -= 1
         log.note("scaler_step", (specs.number_of(result), stepped, form))

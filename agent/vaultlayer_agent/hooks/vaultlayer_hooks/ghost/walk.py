@@ -17,6 +17,7 @@ from gc import get_referents
 from vaultlayer_hooks.ghost import boundary, loaders, plain, rng
 from vaultlayer_hooks.ghost.frames import read_locals, user_frames
 from vaultlayer_hooks.ghost.plain import PLAIN
+from vaultlayer_hooks.ghost.referents import referents
 from vaultlayer_hooks.ghost.state import is_user_file, is_user_module, run
 
 ATOMS = frozenset((int, float, bool, str, bytes, type(None), complex, range, slice, type(Ellipsis)))
@@ -365,7 +366,7 @@ class Walk:
             if item is not None:
                 self._stack.append((item, "%s.%s" % (path, slot), owner, value, slot))
         if type(names) is not dict:
-            rest = [x for x in get_referents(value) if type(x) not in ATOMS and x is not kind]
+            rest = [x for x in referents(value) if type(x) not in ATOMS and x is not kind]
             for index, item in enumerate(rest):
                 self._stack.append((item, "%s~%d" % (path, index), owner, None, None))
 
