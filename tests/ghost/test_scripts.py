@@ -36,6 +36,7 @@ ROWS = Path(__file__).parents[1] / "matrix" / "scripts"
         ("counting_fetches", 25, 45),
         ("functional", 45, 85),
         ("derivatives", 24, 100),
+        ("weighted", 35, 65),
     ],
 )
 def test_a_script_resumes_exactly_through_two_deaths(
@@ -189,6 +190,15 @@ def test_a_tensor_that_dlpack_hands_out_ends_the_recording(tmp_path: Path) -> No
     assert run.status == 0, run.output
     assert not run.told("snapshot_end")
     assert "DLPack" in run.told("ghost_off")[0]["detail"]
+
+
+def test_a_sampler_that_does_not_draw_again_what_it_drew_ends_the_replay(tmp_path: Path) -> None:
+    """Long lists of a sampler are not written down at each epoch, so a change in them can only be told."""
+    ghost = Ghost(tmp_path, SCRIPTS / "weighted.py", "lists")
+    assert ghost.attempt(die_at=40).status == -9
+    ended = ghost.attempt(replay=True)
+    assert ended.status == 121, ended.output
+    assert "does not draw again" in ended.told("diverged")[0]["detail"]
 
 
 def test_a_thread_that_fetches_ahead_voids_the_snapshot(tmp_path: Path) -> None:

@@ -54,12 +54,14 @@ class Constants:
             return False
         return self.holds(tensor)
 
-    def check_steady(self, path, found):
+    def check_steady(self, tensor, path, found):
         """Compare a hash with that of the snapshot before; what has changed is never hashed again.
 
         Raises:
-            Unsteady: it has changed without a trace in its version counter.
+            Unsteady: it has changed without a trace in its version counter, or while it was hashed.
         """
+        if not self.holds(tensor):
+            raise Unsteady("%s has changed while it was hashed; it is saved from now on" % path)
         if self._digests.setdefault(path, found) != found:
             self._moving.add(path)
             raise Unsteady("%s changes unseen; it is saved from now on" % path)

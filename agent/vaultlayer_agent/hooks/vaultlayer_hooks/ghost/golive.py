@@ -17,6 +17,7 @@ from vaultlayer_hooks.ghost import (
     memory,
     optimizers,
     rng,
+    samplers,
     serialized,
     snapshot,
     specs,
@@ -58,6 +59,7 @@ def restore(reader, frame, result):
     run.files.put_image(files)
     serialized.put(kept)
     specs.forget_ghosts()
+    samplers.forget()
 
 
 def _put_all(reader, look, saved):
@@ -279,13 +281,16 @@ class _Tensors:
 
 def _fill_loaders(positions):
     """Bring the open iterators to their places; give whether there were any."""
-    wanted, filled = dict(positions), False
+    wanted, filled = {number: rest for number, *rest in positions}, False
     for opened in loaders.alive():
         if opened.number in wanted:
-            if opened.count != wanted.pop(opened.number):
+            count, drawn = wanted.pop(opened.number)
+            if opened.count != count:
                 raise Diverged("a data loader is at another batch")
             filled = filled or opened.shell
             loaders.fill(opened, opened.count)
+            if samplers.drawn(opened.iterator()) != drawn:
+                raise Diverged("a sampler does not draw again what it drew")
     if wanted:
         raise Diverged("a data loader's iterator is gone in the replay")
     return filled

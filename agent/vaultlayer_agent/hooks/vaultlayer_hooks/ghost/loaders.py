@@ -71,6 +71,7 @@ def patch(torch):
     torch.utils.data.DataLoader.__iter__ = _iter(module, torch.utils.data.DataLoader.__iter__)
     base = module._BaseDataLoaderIter
     base.__next__ = _next(base.__next__)
+    samplers.patch(base)
 
 
 def _iter(module, original):
@@ -104,7 +105,7 @@ def _begin_state(loader):
         rng.torch_state(),
         owned,
         _attributes(loader),
-        samplers.state(loader),
+        samplers.state(loader, samplers.noted),
     )
 
 
@@ -177,6 +178,7 @@ def _remember(iterator, loader, begin):
 
 
 def _shell(module, loader):
+    samplers.take_new()
     begin, after = specs.take_with_specs("iter")
     if _lives_on(loader) and loader._iterator is not None:
         iterator = loader._iterator
@@ -299,9 +301,9 @@ def _fetch_for_real(opened):
 
 
 def positions():
-    """Give number and position of every iterator that is alive and not at its end."""
+    """Give number, position and sum of indices of every iterator that is alive and not at its end."""
     needed = [o for o in alive() if not o.done or _lives_on(o.loader)]
-    return tuple(sorted((o.number, o.count) for o in needed))
+    return tuple(sorted((o.number, o.count, samplers.drawn(o.iterator())) for o in needed))
 
 
 def alive():

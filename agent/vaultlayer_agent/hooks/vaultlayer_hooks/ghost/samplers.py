@@ -1,25 +1,89 @@
-"""What a loader's samplers hold: a refilled iterator must draw from what it drew from before."""
+"""What a loader's samplers hold: a refilled iterator must draw from what it drew from before.
 
+What is larger than a megabyte is written down once, by its hash. What cannot be written down is left to the
+comparison of what a refilled iterator has drawn with what was drawn before.
+"""
+
+import functools
+import hashlib
+import marshal
 import sys
+import zlib
 
-from vaultlayer_hooks.ghost import rng
+from vaultlayer_hooks.ghost import log, rng
 from vaultlayer_hooks.ghost.state import Diverged, run
 
 STATE_MOST_B = 1 << 20
+LARGE_MOST_B = 256 << 20
 LIST_MOST = 10_000
 DEPTH_MOST = 4
 PLAIN = frozenset((int, float, bool, str, bytes, type(None)))
+DRAWN = "_vaultlayer_drawn"
+_large = {}
+_noted = {"size_b": 0}
 
 
-def state(loader):
-    """Give what the samplers hold in tensors, arrays and containers: what they draw next may depend on it."""
+def patch(base):
+    """Let the iterators of loaders sum up what their samplers have given."""
+    original = base._next_index
+
+    @functools.wraps(original)
+    def _next_index(self):
+        index = original(self)
+        try:
+            summed = zlib.crc32(marshal.dumps(index, 2), drawn(self))
+        except ValueError:
+            return index  # of a kind that marshal does not know
+        vars(self)[DRAWN] = summed
+        return index
+
+    base._next_index = _next_index
+
+
+def drawn(iterator):
+    """Give the checksum of all indices that an iterator has been given."""
+    return vars(iterator).get(DRAWN, 0)
+
+
+def state(loader, keep=lambda data: data):
+    """Give what the samplers hold in tensors, arrays and containers: what they draw next may depend on it.
+
+    Args:
+        loader: whose they are.
+        keep: gives what stands for the bytes of large ones, or None to leave them out.
+    """
     held = []
-    for part in _samplers(loader):
+    for number, part in enumerate(_samplers(loader)):
         for name, value in vars(part).items():
-            packed = _packed(value) if type(value) not in PLAIN else None
+            packed = _packed(value, keep) if type(value) not in PLAIN else None
             if packed is not None:
-                held.append((name, packed))
+                held.append((number, name, packed))
     return tuple(held)
+
+
+def noted(data):
+    """Write large bytes into the log, once; give what stands for them, or None where it is too much."""
+    digest = hashlib.blake2b(data, digest_size=16).hexdigest()
+    if digest not in _large:
+        if _noted["size_b"] + len(data) > LARGE_MOST_B:
+            return None
+        _noted["size_b"] += len(data)
+        _large[digest] = None
+        log.note("held", (digest, data))
+    return digest
+
+
+def take_new():
+    """Read the large bytes that stand next in the log (replay)."""
+    while log.peek() == "held":
+        digest, data = log.take("held")
+        _noted["size_b"] += len(data)
+        _large[digest] = data
+
+
+def forget():
+    """Let go of large bytes: from the snapshot on only their hashes are needed."""
+    _large.update(dict.fromkeys(_large))
 
 
 def _samplers(loader):
@@ -27,23 +91,29 @@ def _samplers(loader):
     return [part for part in found if hasattr(part, "__dict__")]
 
 
-def _packed(value, depth=0):
+def _packed(value, keep, depth=0):
     """Give what a value holds as plain values; None where it is too large, or of a kind that is not known."""
     kind = type(value)
     if kind in PLAIN:
         return ("plain", value)
     if isinstance(value, run.torch.Tensor) and value.device.type == "cpu":
         flat = value.detach().contiguous().reshape(-1).view(run.torch.uint8)
-        return ("tensor", rng.to_bytes(flat)) if flat.numel() <= STATE_MOST_B else None
+        return _with(("tensor",), rng.to_bytes(flat), keep)
     if hasattr(value, "tobytes") and hasattr(value, "dtype") and not value.dtype.hasobject:
         if not hasattr(value, "__setitem__"):
             return ("number", (value.dtype.str, value.tobytes()))
-        return ("array", value.tobytes()) if value.nbytes <= STATE_MOST_B else None
+        return _with(("array",), value.tobytes(), keep)
     if kind in (list, dict) and len(value) <= LIST_MOST and depth < DEPTH_MOST:
-        items = tuple([_packed(x, depth + 1) for x in (value.values() if kind is dict else value)])
+        inside = value.values() if kind is dict else value
+        items = tuple([_packed(x, keep, depth + 1) for x in inside])
         if None not in items:
             return ("dict" if kind is dict else "list", items)
     return None
+
+
+def _with(kind, data, keep):
+    content = data if len(data) <= STATE_MOST_B else keep(data)
+    return None if content is None else (*kind, content)
 
 
 def put(loader, recorded):
@@ -52,14 +122,12 @@ def put(loader, recorded):
     Raises:
         Diverged: the samplers hold other things than they did.
     """
-    wanted = iter(recorded)
-    for part in _samplers(loader):
-        for name, value in list(vars(part).items()):
-            if type(value) not in PLAIN and _packed(value) is not None:
-                known, packed = next(wanted, (None, None))
-                if known != name:
-                    raise Diverged("a sampler holds other things than it did")
-                vars(part)[name] = _unpacked(value, packed)
+    parts = _samplers(loader)
+    for number, name, packed in recorded:
+        names = vars(parts[number]) if number < len(parts) else {}
+        if name not in names:
+            raise Diverged("a sampler holds other things than it did")
+        names[name] = _unpacked(names[name], packed)
 
 
 def _unpacked(value, packed):
@@ -86,6 +154,10 @@ def _fill(value, kind, content):
     size_b = (
         value.numel() * value.element_size() if kind == "tensor" else getattr(value, "nbytes", -1)
     )
+    if type(content) is str:
+        content = _large.get(content)
+        if content is None:
+            raise Diverged("what a sampler held was not kept")
     if len(content) != size_b:
         raise Diverged("what a sampler holds has another size")
     if not content:

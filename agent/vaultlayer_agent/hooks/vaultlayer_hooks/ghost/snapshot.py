@@ -257,7 +257,7 @@ class _Gather:
         """Give the number of a storage; of one that set-up rebuilds, the negative number of its hash."""
         if run.constants.may_hash(tensor, path):
             self.constants.append({"path": path, "size": storage.nbytes(), "digest": ""})
-            self._shot.constants.append(storage)
+            self._shot.constants.append((tensor, storage))
             return -len(self.constants)
         copied = run.staging.copy(storage)
         self.memories.append(copied)
@@ -295,10 +295,10 @@ def _write(shot, directory, pid):
             return
         breathe = _Breather()
         run.staging.land()
-        for number, storage in enumerate(shot.constants):
+        for number, (tensor, storage) in enumerate(shot.constants):
             entry = shot.index["constants"][number]
             entry["digest"] = digest(storage, breathe)
-            run.constants.check_steady(entry["path"], entry["digest"])
+            run.constants.check_steady(tensor, entry["path"], entry["digest"])
         path = os.path.join(directory, vls.snapshot_name(shot.number))
         memories = [vls.tensor_memory(copied) for copied in shot.copies]
         shot.size_b = vls.write(path, shot.index, shot.state, memories, breathe)
@@ -307,7 +307,7 @@ def _write(shot, directory, pid):
         shot.failure = "%s: %s" % (type(failure).__name__, failure)
     finally:
         run.staging.give_back(shot.copies)
-        shot.copies = []
+        shot.copies, shot.constants = [], []
         shot.done.release()
 
 
