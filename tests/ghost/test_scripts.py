@@ -31,6 +31,7 @@ ROWS = Path(__file__).parents[1] / "matrix" / "scripts"
         ("growing_dataset", 26, 85),
         ("uneven_iterators", 45, 85),
         ("state_emptied", 45, 85),
+        ("told_by_id", 45, 85),
         ("twin_arrays", 45, 78),
         ("cached", 45, 85),
         ("counting_fetches", 25, 45),

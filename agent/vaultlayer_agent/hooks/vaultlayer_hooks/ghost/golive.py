@@ -10,6 +10,7 @@ import gc
 import time
 
 from vaultlayer_hooks.ghost import (
+    addresses,
     boundary,
     caches,
     calls,
@@ -36,7 +37,7 @@ def restore(reader, frame, result):
         Diverged: something is not what it was.
     """
     small, torch_state, plain_values, streams, arrays, forms, positions, *rest = reader.state
-    files, clusters, kept, names, cached = rest
+    files, clusters, kept, names, ids, cached = rest
     temporary.translate_from(names)
     # Those of models that are gone by now would be found as tensors that nothing names.
     calls.forget_ghosts()
@@ -47,6 +48,7 @@ def restore(reader, frame, result):
         del look
         look = snapshot.look_again(frame, result)
     saved = (plain_values, streams, arrays, clusters)
+    addresses.translate_from(ids, look.walk)
     walk = _put_all(reader, look, saved)
     del look
     if _fill_loaders(positions):

@@ -7,6 +7,7 @@ import sys
 import time
 
 from vaultlayer_hooks.ghost import (
+    addresses,
     boundary,
     caches,
     calls,
@@ -172,6 +173,7 @@ def take(shot, frame, result):
         clusters,
         kept,
         temporary.names(),
+        addresses.named(found.walk),
         caches.state(found.walk),
     )
     shot.events = run.writer.count

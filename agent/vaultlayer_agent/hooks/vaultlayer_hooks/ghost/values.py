@@ -3,7 +3,7 @@
 import functools
 import sys
 
-from vaultlayer_hooks.ghost import memory, plain, rng, temporary
+from vaultlayer_hooks.ghost import addresses, memory, plain, rng, temporary
 from vaultlayer_hooks.ghost.state import Diverged
 from vaultlayer_hooks.ghost.walk import FETCHED, LIBRARY, SKIPPED, USER
 
@@ -41,6 +41,7 @@ def restore(walk, recorded, elsewhere):
 
 def _restore_one(path, value, entry):
     now, owner, parent, key, container = entry
+    value = addresses.translated(value)
     found = plain.form(now, container)
     if plain.same(found, value) or plain.same(found, temporary.translated(value)):
         return

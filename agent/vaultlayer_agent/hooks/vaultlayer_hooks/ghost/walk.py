@@ -14,7 +14,7 @@ import sys
 import types
 from gc import get_referents
 
-from vaultlayer_hooks.ghost import boundary, loaders, plain, rng
+from vaultlayer_hooks.ghost import addresses, boundary, loaders, plain, rng
 from vaultlayer_hooks.ghost.frames import read_locals, user_frames
 from vaultlayer_hooks.ghost.plain import PLAIN
 from vaultlayer_hooks.ghost.referents import referents
@@ -105,7 +105,7 @@ class Walk:
     a container of plain values is one value, copied; `streams`,
     `arrays` and `buffers` (what else has memory of its own): `{id: (object, path, owner)}`. `seen` keeps
     every visited object alive, so that ids stay unique. `caches`: `{id: path}` of functions that keep what
-    they gave, `filled`: `{name: function}` of those that hold tensors.
+    they gave, `filled`: `{name: function}` of those that hold tensors. `modules`: `{id: path}`.
     """
 
     def __init__(self):
@@ -117,6 +117,7 @@ class Walk:
         self.seen = {}
         self.caches = {}
         self.filled = {}
+        self.modules = {}
         self.skipped = set()
         self._stack = []
         self._tensor = run.torch.Tensor
@@ -234,7 +235,7 @@ class Walk:
     def _enter_dict(self, value, kind, path, owner):
         stack = self._stack
         for index, (key, item) in enumerate(list(value.items())):
-            if type(key) in PLAIN:
+            if type(key) in PLAIN and not addresses.is_one(key):
                 stack.append((item, "%s[%r]" % (path, key), owner, value, key))
             else:
                 stack.append((item, "%s{%d}" % (path, index), owner, value, key))
@@ -255,6 +256,7 @@ class Walk:
             self._stack.append((item, "%s.%s" % (path, key), owner, parent, key))
 
     def _enter_module(self, module, path):
+        self.modules[id(module)] = path
         names = vars(module)
         for group in ("_parameters", "_buffers", "_modules"):
             for name, item in list(names.get(group, {}).items()):
@@ -283,9 +285,9 @@ class Walk:
             state = optimizer.state.get(p)
             if state is not None:
                 self._stack.append((state, "%s.state%d" % (path, index), SKIPPED, None, None))
-        for key, item in list(optimizer.state.items()):
+        for index, (key, item) in enumerate(list(optimizer.state.items())):
             if type(key) in PLAIN:
-                where = "%s.state[%r]" % (path, key)
+                where = "%s.state[%r]" % (path, index if addresses.is_one(key) else key)
                 self._stack.append((item, where, SKIPPED, optimizer.state, key))
         own = ("param_groups", "state", "defaults", "step")
         rest = [(name, item) for name, item in vars(optimizer).items() if name not in own]
