@@ -1,7 +1,8 @@
-"""Forward hooks of the script's own: a replay skips the call that runs them, and runs them on stand-ins.
+"""The script's own hooks on modules: a replay skips the call that runs them, and runs them on stand-ins.
 
 What a hook keeps (features, statistics) is the script's own state, and what it reads leaves tensor land. So
-it is recorded as the script's own code is, inside the call that runs it.
+it is recorded as the script's own code is, inside the call that runs it: a root module's or a backward pass.
+Where another thread runs them, as in the backward pass of a GPU, they are not recorded.
 """
 
 import functools
@@ -11,15 +12,21 @@ from _thread import get_ident
 from vaultlayer_hooks.ghost import log, specs
 from vaultlayer_hooks.ghost.state import OFF, RECORD, is_user_file, is_user_module, run
 
+REGISTERING = (
+    "register_forward_hook",
+    "register_forward_pre_hook",
+    "register_full_backward_hook",
+    "register_full_backward_pre_hook",
+)
 _hooks = []
 _open = [0]
 
 
 def patch(torch):
-    """Wrap the registration of forward hooks."""
+    """Wrap the registration of hooks."""
     module = torch.nn.Module
-    module.register_forward_hook = _registering(module.register_forward_hook)
-    module.register_forward_pre_hook = _registering(module.register_forward_pre_hook)
+    for name in REGISTERING:
+        setattr(module, name, _registering(getattr(module, name)))
 
 
 def _registering(original):
@@ -69,7 +76,7 @@ class _Hook:
         which = specs.number_of(args[1:]) if ours else None
         if which is None:
             return self.hook(*args)
-        log.note("hook", (self.number, which))
+        log.note("hook", (self.number, which, run.torch.is_grad_enabled()))
         depth, run.depth = run.depth, 0
         run.closures += 1
         try:
@@ -97,13 +104,15 @@ def play():
     """Run the hooks that the next skipped call has run."""
     specs.take_new()
     while log.peek() == "hook":
-        number, which = log.take("hook")
+        number, which, with_grad = log.take("hook")
         hook = _hooks[number]() if number < len(_hooks) else None
         if hook is None or hook.module() is None:
-            run.diverge("a forward hook is gone in the replay")
+            run.diverge("a module's hook is gone in the replay")
         run.closures += 1
         try:
-            hook.hook(hook.module(), *specs.ghost_of(which))
+            # A backward pass runs its hooks without gradients.
+            with run.torch.set_grad_enabled(with_grad):
+                hook.hook(hook.module(), *specs.ghost_of(which))
         finally:
             run.closures -= 1
         log.take("hooked")
