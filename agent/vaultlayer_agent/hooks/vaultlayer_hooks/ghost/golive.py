@@ -21,6 +21,7 @@ from vaultlayer_hooks.ghost import (
     samplers,
     serialized,
     snapshot,
+    sparse,
     specs,
     temporary,
     values,
@@ -158,6 +159,7 @@ class _Tensors:
                 for entry, tensors in zip(entries, targets[number]):
                     for tensor in tensors:
                         self._put(tensor, entry, storage)
+            sparse.rejoin(self._index["sparse"], self._by_path)
 
     def _must_be_shared(self, entries, targets):
         """Whether another process may look at this memory: not at a batch, though a worker has made it."""
@@ -204,7 +206,8 @@ class _Tensors:
         """Every tensor that the script can reach must be restored, or be a gradient to be cleared."""
         relied = {id(p.grad) for _, o in boundary.optimizers() for p in boundary.parameters_of(o)}
         for tensor, paths in self._walk.tensors.values():
-            if id(tensor) in self._done or tensor.device.type == "meta":
+            known = id(tensor) in self._done or id(tensor) in self._walk.sparse
+            if known or tensor.device.type == "meta":
                 continue
             if id(tensor) in relied:
                 # Whatever reads it before it is cleared shall be seen to be wrong.

@@ -18,6 +18,7 @@ from vaultlayer_hooks.ghost import (
     optimizers,
     rng,
     serialized,
+    sparse,
     specs,
     temporary,
     threads,
@@ -159,6 +160,7 @@ def take(shot, frame, result):
         "fingerprint": run.fingerprint,
         "tensors": gather.tensors,
         "constants": gather.constants,
+        "sparse": sparse.forms(found.walk),
         "segments": run.segments_b,
     }
     shot.state = (
@@ -224,6 +226,8 @@ class _Gather:
         for tensor, paths in self._walk.tensors.values():
             if id(tensor) in self._relied:
                 self._shot.relied.append(tensor)
+                continue
+            if id(tensor) in self._walk.sparse:
                 continue
             if tensor.layout is not run.torch.strided or tensor.is_quantized:
                 raise Void("a tensor of layout %s at %s" % (tensor.layout, paths[0]))

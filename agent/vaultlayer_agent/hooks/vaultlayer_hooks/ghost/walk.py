@@ -14,7 +14,7 @@ import sys
 import types
 from gc import get_referents
 
-from vaultlayer_hooks.ghost import addresses, boundary, loaders, plain, rng
+from vaultlayer_hooks.ghost import addresses, boundary, loaders, plain, rng, sparse
 from vaultlayer_hooks.ghost.frames import read_locals, user_frames
 from vaultlayer_hooks.ghost.plain import PLAIN
 from vaultlayer_hooks.ghost.referents import referents
@@ -106,6 +106,7 @@ class Walk:
     `arrays` and `buffers` (what else has memory of its own): `{id: (object, path, owner)}`. `seen` keeps
     every visited object alive, so that ids stay unique. `caches`: `{id: path}` of functions that keep what
     they gave, `filled`: `{name: function}` of those that hold tensors. `modules`: `{id: path}`.
+    `sparse`: the ids of tensors that are made of others.
     """
 
     def __init__(self):
@@ -118,6 +119,7 @@ class Walk:
         self.caches = {}
         self.filled = {}
         self.modules = {}
+        self.sparse = set()
         self.skipped = set()
         self._stack = []
         self._tensor = run.torch.Tensor
@@ -206,6 +208,10 @@ class Walk:
             entry[1].append(path)
             return
         self.tensors[id(tensor)] = (tensor, [path])
+        if tensor.layout is not run.torch.strided and not path.endswith(".grad"):
+            for name, part in sparse.parts(tensor):
+                self.sparse.add(id(tensor))
+                self._see_tensor(part, "%s.%s" % (path, name))
         grad = tensor.grad if tensor.is_leaf or tensor.retains_grad else None
         if grad is not None:
             self._see_tensor(grad, path + ".grad")
