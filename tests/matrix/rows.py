@@ -108,7 +108,6 @@ ROWS = (
     Row(
         name="functional_vmap",
         holds="torch.func: grad, vmap over an ensemble, Adam by hand",
-        tiers="BDE",
     ),
     Row(
         name="image_inversion", holds="optimises an image: gram matrices, jitter, gradient scaling"
