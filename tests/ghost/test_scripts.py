@@ -33,6 +33,7 @@ ROWS = Path(__file__).parents[1] / "matrix" / "scripts"
         ("uneven_iterators", 45, 85),
         ("state_emptied", 45, 85),
         ("sparse_graph", 45, 85),
+        ("own_targets", 45, 85),
         ("told_by_id", 45, 85),
         ("twin_arrays", 45, 78),
         ("cached", 45, 85),

@@ -14,7 +14,7 @@ def is_one(value):
 
 
 def named(walk):
-    """Give `{id: path}` of the tensors and modules whose ids are among the values."""
+    """Give `{id: path}` of everything whose id is among the values."""
     found = {}
     for entry in walk.values.values():
         _find(entry[0], walk, found)
@@ -39,7 +39,7 @@ def _find(value, walk, found):
 
 def _path_of(number, walk):
     entry = walk.tensors.get(number)
-    return entry[1][0] if entry is not None else walk.modules.get(number)
+    return entry[1][0] if entry is not None else walk.places.get(number)
 
 
 def translate_from(recorded, walk):
@@ -48,7 +48,7 @@ def translate_from(recorded, walk):
     _gone.clear()
     if not recorded:
         return
-    paths = {path: number for number, path in walk.modules.items()}
+    paths = {path: number for number, path in walk.places.items()}
     for number, (_, names) in walk.tensors.items():
         paths.update(dict.fromkeys(names, number))
     for number, path in recorded.items():

@@ -11,6 +11,7 @@ import time
 
 from vaultlayer_hooks.ghost import (
     addresses,
+    again,
     boundary,
     caches,
     calls,
@@ -72,12 +73,13 @@ def _put_all(reader, look, saved):
         raise Diverged("the replay made a tensor that the script cannot reach")
     walk = look.walk
     by_path = {path: t for t, paths in walk.tensors.values() for path in paths}
-    tensors = _Tensors(reader, walk, by_path)
+    held = {path for entry in reader.index["tensors"] for path in entry["paths"]}
+    same = again.Again(reader.index["again"], held | plain_values.keys())
+    tensors = _Tensors(reader, walk, by_path, same)
     tensors.all()
     memory.rejoin(clusters, tensors.storages, walk, {path: data for path, _, _, data, _ in arrays})
-    elsewhere = {path for entry in reader.index["tensors"] for path in entry["paths"]}
-    elsewhere.update(kept[0] for kept in (*arrays, *streams))
-    values.restore(walk, plain_values, elsewhere)
+    elsewhere = held.union(kept[0] for kept in (*arrays, *streams))
+    values.restore(walk, plain_values, elsewhere, same)
     values.restore_streams(walk, streams)
     values.restore_arrays(walk, arrays)
     return walk
@@ -125,11 +127,12 @@ def _spec_or_none(value):
 class _Tensors:
     """Restores the tensors of one snapshot."""
 
-    def __init__(self, reader, walk, by_path):
+    def __init__(self, reader, walk, by_path, same):
         self._reader = reader
         self._index = reader.index
         self._walk = walk
         self._by_path = by_path
+        self._copies = self._find_copies(same)
         self._done = set()
         self._ghosts = specs.ghost_pointers()
         self.storages = {}
@@ -175,9 +178,20 @@ class _Tensors:
                 tensor = self._by_path.get(path)
                 if tensor is None:
                     tensor = self._make_gradient(path, entry)
-                tensors[id(tensor)] = tensor
+                for same in (tensor, *self._copies.get(path, ())):
+                    tensors[id(same)] = same
             found.append(list(tensors.values()))
         return found
+
+    def _find_copies(self, same):
+        """Give `{recorded path: tensors}` of those that the replay alone has apart."""
+        recorded = {path for entry in self._index["tensors"] for path in entry["paths"]}
+        copies = {}
+        for tensor, paths in self._walk.tensors.values():
+            first = None if recorded.intersection(paths) else same.first(paths[0])
+            if first in recorded:
+                copies.setdefault(first, []).append(tensor)
+        return copies
 
     def _make_gradient(self, path, entry):
         owner = self._by_path.get(path[: -len(".grad")]) if path.endswith(".grad") else None

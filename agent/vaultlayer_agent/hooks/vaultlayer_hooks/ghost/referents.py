@@ -1,4 +1,4 @@
-"""What an object of C code holds, which no attribute shows."""
+"""What objects hold that their namespace does not show."""
 
 import itertools
 from gc import get_referents
@@ -13,3 +13,15 @@ def referents(value):
     if type(value) is not itertools.zip_longest:
         return found
     return [x for held in found for x in (get_referents(held) if type(held) is tuple else (held,))]
+
+
+def slots_of(kind):
+    """Give the names under which instances of a class keep values outside a dictionary."""
+    found = []
+    for cls in kind.__mro__:
+        slots = cls.__dict__.get("__slots__", ())
+        for slot in (slots,) if isinstance(slots, str) else slots:
+            if slot not in ("__dict__", "__weakref__"):
+                hidden = slot.startswith("__") and not slot.endswith("__")
+                found.append("_%s%s" % (cls.__name__.lstrip("_"), slot) if hidden else slot)
+    return found

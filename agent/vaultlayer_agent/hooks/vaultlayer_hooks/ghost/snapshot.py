@@ -161,6 +161,7 @@ def take(shot, frame, result):
         "tensors": gather.tensors,
         "constants": gather.constants,
         "sparse": sparse.forms(found.walk),
+        "again": found.walk.again,
         "segments": run.segments_b,
     }
     shot.state = (

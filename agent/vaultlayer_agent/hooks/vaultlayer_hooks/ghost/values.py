@@ -14,13 +14,14 @@ def kept(walk):
     return {path: plain.form(entry[0], entry[4]) for path, entry in own}
 
 
-def restore(walk, recorded, elsewhere):
+def restore(walk, recorded, elsewhere, same):
     """Compare all plain values; set those that skipped calls may have changed.
 
     Args:
         walk: of the replay.
         recorded: what `kept` gave.
         elsewhere: the paths of the tensors, arrays and streams that were recorded.
+        same: finds what a value is a copy of, that the replay alone has apart.
 
     Raises:
         Diverged: a value of the script's own is another one, or one cannot be set.
@@ -33,7 +34,10 @@ def restore(walk, recorded, elsewhere):
             raise Diverged("a value is gone in the replay: %s = %.80r" % (path, value))
     only_here = walk.values.keys() - recorded.keys() - elsewhere
     for path in sorted(only_here):
-        now, owner = walk.values[path][:2]
+        now, owner, _, _, container = walk.values[path]
+        first = same.first(path)
+        if first in recorded and plain.same(plain.form(now, container), recorded[first]):
+            continue
         # What a skipped call makes at first use, and no snapshot keeps, would be made a second time.
         if owner in (USER, SKIPPED) and not _is_loose(path):
             raise Diverged("a value is only in the replay: %s = %.80r" % (path, now))

@@ -17,7 +17,7 @@ from gc import get_referents
 from vaultlayer_hooks.ghost import addresses, boundary, loaders, plain, rng, sparse
 from vaultlayer_hooks.ghost.frames import read_locals, user_frames
 from vaultlayer_hooks.ghost.plain import PLAIN
-from vaultlayer_hooks.ghost.referents import referents
+from vaultlayer_hooks.ghost.referents import referents, slots_of
 from vaultlayer_hooks.ghost.state import is_user_file, is_user_module, run
 
 ATOMS = frozenset((int, float, bool, str, bytes, type(None), complex, range, slice, type(Ellipsis)))
@@ -105,8 +105,9 @@ class Walk:
     a container of plain values is one value, copied; `streams`,
     `arrays` and `buffers` (what else has memory of its own): `{id: (object, path, owner)}`. `seen` keeps
     every visited object alive, so that ids stay unique. `caches`: `{id: path}` of functions that keep what
-    they gave, `filled`: `{name: function}` of those that hold tensors. `modules`: `{id: path}`.
-    `sparse`: the ids of tensors that are made of others.
+    they gave, `filled`: `{name: function}` of those that hold tensors. `places`: `{id: path}`
+    of everything else, and `again`: `{path: place}` of containers that are seen a second time. `sparse`: the
+    ids of tensors that are made of others.
     """
 
     def __init__(self):
@@ -118,7 +119,8 @@ class Walk:
         self.seen = {}
         self.caches = {}
         self.filled = {}
-        self.modules = {}
+        self.places = {}
+        self.again = {}
         self.sparse = set()
         self.skipped = set()
         self._stack = []
@@ -175,6 +177,7 @@ class Walk:
             self._see_tensor(value, path)
             return
         if id(value) in self.seen or isinstance(value, _STOP):
+            self._see_again(value, kind, path, owner)
             return
         copied = plain.copy_of(value) if isinstance(value, plain.CONTAINERS) else None
         if copied is not None:
@@ -183,12 +186,17 @@ class Walk:
             if kind is tuple:
                 return
         self.seen[id(value)] = value
+        self.places[id(value)] = path
         if kind in BUFFERS or hasattr(kind, "data_ptr"):
             self.buffers[id(value)] = (value, path, owner)
         if len(self.seen) > NODES_MOST:
             raise TooMuch("more than %d Python objects" % NODES_MOST)
         if copied is None and not self._is_leaf(value, path, owner):
             self._enter(value, kind, path, owner)
+
+    def _see_again(self, value, kind, path, owner):
+        if kind in (dict, list, tuple) and owner != LIBRARY and id(value) in self.places:
+            self.again[path] = self.places[id(value)]
 
     def _is_leaf(self, value, path, owner):
         """Take an array or a random stream."""
@@ -262,7 +270,6 @@ class Walk:
             self._stack.append((item, "%s.%s" % (path, key), owner, parent, key))
 
     def _enter_module(self, module, path):
-        self.modules[id(module)] = path
         names = vars(module)
         for group in ("_parameters", "_buffers", "_modules"):
             for name, item in list(names.get(group, {}).items()):
@@ -369,7 +376,7 @@ class Walk:
         names = getattr(value, "__dict__", None)
         if type(names) is dict:
             self._push_items(names.items(), path, owner, value)
-        for slot in _slots(kind):
+        for slot in slots_of(kind):
             item = getattr(value, slot, None)
             if item is not None:
                 self._stack.append((item, "%s.%s" % (path, slot), owner, value, slot))
@@ -382,17 +389,6 @@ class Walk:
 def _is_plain_holder(module):
     """Whether instances of a library's class are mere holders of the script's own values."""
     return module.split(".")[0] in ("builtins", "collections", "itertools", "functools", "types")
-
-
-def _slots(kind):
-    found = []
-    for cls in kind.__mro__:
-        slots = cls.__dict__.get("__slots__", ())
-        for slot in (slots,) if isinstance(slots, str) else slots:
-            if slot not in ("__dict__", "__weakref__"):
-                hidden = slot.startswith("__") and not slot.endswith("__")
-                found.append("_%s%s" % (cls.__name__.lstrip("_"), slot) if hidden else slot)
-    return found
 
 
 def _class_items(cls):
