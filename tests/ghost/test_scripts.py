@@ -1,5 +1,6 @@
 """Scripts that never save: bare, hooked, and killed twice and replayed; all leave the same bytes."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,8 @@ ROWS = Path(__file__).parents[1] / "matrix" / "scripts"
         ("sparse_graph", 45, 85),
         ("own_targets", 45, 85),
         ("told_by_id", 45, 85),
+        ("by_address", 45, 85),
+        ("kept_gradients", 45, 85),
         ("twin_arrays", 45, 78),
         ("cached", 45, 85),
         ("counting_fetches", 25, 45),
@@ -47,6 +50,13 @@ def test_a_script_resumes_exactly_through_two_deaths(
     tmp_path: Path, name: str, first: int, second: int
 ) -> None:
     through_deaths(Ghost(tmp_path, SCRIPTS / f"{name}.py"), first, second)
+
+
+@pytest.mark.parametrize("kind", ["fit", "train_step", "loop", "torch_optim"])
+def test_keras_on_torch_resumes_exactly_through_two_deaths(tmp_path: Path, kind: str) -> None:
+    if find_spec("keras") is None:
+        pytest.skip("no Keras")
+    through_deaths(Ghost(tmp_path, SCRIPTS / "keras_kinds.py", kind), 45, 75)
 
 
 def test_tensors_that_leave_as_bytes_are_there_again(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Calls that a replay skips: root modules, clipping, backward passes, gradients."""
 
 import functools
+import sys
 from _thread import get_ident
 
 from vaultlayer_hooks.ghost import attributes, boundary, log, module_hooks, raised, specs
@@ -219,9 +220,19 @@ def _give_ghost_grads(mask):
         p = params.get(number)
         if p is not None and p.grad is None:
             grad = _ghost_grads.get(id(p))
+            if grad is not None and _is_held(id(p)):
+                grad = None
             if grad is None or grad.shape != p.shape or grad.dtype != p.dtype:
                 grad = _ghost_grads[id(p)] = torch.zeros_like(p, requires_grad=False)
             p.grad = grad
+
+
+def _is_held(key):
+    """Whether the script still holds the ghost gradient of an earlier step."""
+    return sys.getrefcount(_ghost_grads[key]) > _COUNTED + 2  # our dict, and a name of the caller's
+
+
+_COUNTED = sys.getrefcount([object()][0])
 
 
 def forget_ghosts():

@@ -45,7 +45,8 @@ class Pulse:
         if params:
             p = params[steps % len(params)]
             count = p.numel()
-            if count:
+            # Keras infers shapes with parameters that have no data.
+            if count and not p.is_meta:
                 at = (steps // len(params)) * ELEMENTS % count
                 self._sample("sample", _elements(p.detach(), at, min(ELEMENTS, count - at)))
         while len(self._late) > 4 * LATE_STEPS:
