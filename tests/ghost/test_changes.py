@@ -26,3 +26,7 @@ def test_a_training_that_follows_another_does_not_depend_on_when_garbage_is_swep
 
 def test_distributions_that_modules_hold_are_as_they_were(tmp_path: Path) -> None:
     through_deaths(Ghost(tmp_path, SCRIPTS / "prior.py"), 45, 85)
+
+
+def test_what_hooks_on_tensors_collect_is_as_it_was(tmp_path: Path) -> None:
+    through_deaths(Ghost(tmp_path, SCRIPTS / "tensor_hooks.py"), 45, 95)

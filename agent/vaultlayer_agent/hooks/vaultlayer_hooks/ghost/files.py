@@ -60,6 +60,11 @@ class Files:
         outer = [(name, value) for name, value in found if id(value) not in inner]
         return sorted(outer, key=lambda pair: pair[0])
 
+    def is_written(self, value):
+        """Whether something is an open file below the working directory that can be written to."""
+        is_open = isinstance(value, WRITERS) and not value.closed
+        return is_open and self._name_of(value) is not None
+
     def _name_of(self, value):
         try:
             if not value.writable() or not isinstance(value.name, (str, bytes)):

@@ -25,11 +25,15 @@ from vaultlayer_hooks.ghost import (
     sparse,
     specs,
     temporary,
+    threads,
     values,
 )
 from vaultlayer_hooks.ghost.constants import digest
 from vaultlayer_hooks.ghost.state import Diverged, run
 from vaultlayer_hooks.ghost.vls import tensor_memory
+
+THREADS_MOST_S = 60.0
+THREADS_EVERY_S = 0.05
 
 
 def restore(reader, frame, result):
@@ -44,7 +48,7 @@ def restore(reader, frame, result):
     # Those of models that are gone by now would be found as tensors that nothing names.
     calls.forget_ghosts()
     _restore_optimizers(forms)
-    look = snapshot.look_again(frame, result)
+    look = _look(frame, result)
     if caches.refill(cached, look.walk):
         # What it holds would be found as held by the script.
         del look
@@ -64,6 +68,28 @@ def restore(reader, frame, result):
     serialized.put(kept)
     specs.forget_ghosts()
     samplers.forget()
+
+
+def _look(frame, result):
+    """Look at everything once no other thread holds anything, as none did at the snapshot.
+
+    A replay is faster than what it replays: a thread that saves may not have come to its end.
+    """
+    until = time.perf_counter() + THREADS_MOST_S
+    is_still = False
+    while True:
+        look = snapshot.look_again(frame, result)
+        holder = threads.holder(look.walk, look.own)
+        # One that ended meanwhile has left what the look had found.
+        if not holder and (is_still or not look.unreached):
+            return look
+        is_still = not holder
+        while holder and time.perf_counter() < until:
+            time.sleep(THREADS_EVERY_S)
+            holder = threads.holder(look.walk, look.own)
+        if holder:
+            raise Diverged(holder)
+        del look
 
 
 def _put_all(reader, look, saved):

@@ -6,6 +6,7 @@ Where another thread runs them, as in the backward pass of a GPU, they are not r
 """
 
 import functools
+import itertools
 import weakref
 from _thread import get_ident
 
@@ -18,7 +19,8 @@ REGISTERING = (
     "register_full_backward_hook",
     "register_full_backward_pre_hook",
 )
-_hooks = []
+_hooks = {}
+_made = itertools.count()
 _open = [0]
 
 
@@ -32,14 +34,15 @@ def patch(torch):
 def _registering(original):
     @functools.wraps(original)
     def register(self, hook, *args, **kwargs):
-        if run.mode != OFF and get_ident() == run.main and _is_users(hook):
-            hook = _Hook(self, hook)
+        if run.mode != OFF and get_ident() == run.main and is_users(hook):
+            hook = Hook(self, hook)
         return original(self, hook, *args, **kwargs)
 
     return register
 
 
-def _is_users(hook):
+def is_users(hook):
+    """Whether a hook is the script's own."""
     while isinstance(hook, functools.partial):
         hook = hook.func
     code = getattr(hook, "__code__", None)
@@ -48,14 +51,26 @@ def _is_users(hook):
     return is_user_module(type(hook).__module__)
 
 
-class _Hook:
+class Hook:
     """A hook in its place; copied and pickled it is the script's own again."""
 
-    def __init__(self, module, hook):
-        self.module = weakref.ref(module)
+    def __init__(self, owner, hook):
+        self.owner = weakref.ref(owner)
         self.hook = hook
-        self.number = len(_hooks)
-        _hooks.append(weakref.ref(self))
+        self.number = number = next(_made)
+        # Tensors of each step may have hooks of their own.
+        _hooks[number] = weakref.ref(self, lambda _: _hooks.pop(number, None))
+
+    def seen(self, *args):
+        """Give the arguments that a replay makes stand-ins of."""
+        return args[1:]
+
+    def given(self, *stand_ins):
+        """Give the arguments of a replay."""
+        module = self.owner()
+        if module is None:
+            run.diverge("the module of a hook is gone in the replay")
+        return (module, *stand_ins)
 
     def __reduce__(self):
         return (_itself, (self.hook,))
@@ -73,7 +88,7 @@ class _Hook:
         if run.is_compiling():
             return self.hook(*args)
         ours = run.mode == RECORD and _open[0] and run.depth and get_ident() == run.main
-        which = specs.number_of(args[1:]) if ours else None
+        which = specs.number_of(self.seen(*args)) if ours else None
         if which is None:
             return self.hook(*args)
         log.note("hook", (self.number, which, run.torch.is_grad_enabled()))
@@ -105,14 +120,14 @@ def play():
     specs.take_new()
     while log.peek() == "hook":
         number, which, with_grad = log.take("hook")
-        hook = _hooks[number]() if number < len(_hooks) else None
-        if hook is None or hook.module() is None:
-            run.diverge("a module's hook is gone in the replay")
+        hook = _hooks[number]() if number in _hooks else None
+        if hook is None:
+            run.diverge("a hook is gone in the replay")
         run.closures += 1
         try:
             # A backward pass runs its hooks without gradients.
             with run.torch.set_grad_enabled(with_grad):
-                hook.hook(hook.module(), *specs.ghost_of(which))
+                hook.hook(*hook.given(*specs.ghost_of(which)))
         finally:
             run.closures -= 1
         log.take("hooked")

@@ -26,6 +26,7 @@ from vaultlayer_hooks.ghost import (
     serialized,
     shapes,
     staging,
+    tensor_hooks,
     torchscript,
     transforms,
     vls,
@@ -127,6 +128,7 @@ def _begin(torch, directory):
     calls.patch(torch)
     transforms.patch(torch)
     module_hooks.patch(torch)
+    tensor_hooks.patch(torch)
     optimizers.patch(torch)
     loaders.patch(torch)
     ranks.patch(torch)

@@ -4,15 +4,18 @@ A thread that fetches ahead holds batches in its frames and in queues. A replay 
 can say that it stands where it stood; so as long as there is one, there is no snapshot, and it is told why.
 """
 
+import dis
 import sys
 from _thread import get_ident
 
 from vaultlayer_hooks.ghost.frames import read_locals
-from vaultlayer_hooks.ghost.state import HOOKS_DIR, is_user_file
+from vaultlayer_hooks.ghost.state import HOOKS_DIR, is_user_file, run
 from vaultlayer_hooks.ghost.walk import LIBRARY, TooMuch, Walk
 
 # Workers of loaders are filled anew; what their threads hold is theirs.
 OWN = ("torch/utils/data/_utils/", "torch/_inductor/", "torch/_dynamo/")
+WAITS = ("/threading.py", "/queue.py", "/selectors.py", "/socket.py", "/subprocess.py")
+WAITING = frozenset(("sleep", "wait", "join", "get", "acquire", "select", "poll"))
 QUEUES = ("queue", "_queue", "multiprocessing.queues", "multiprocessing.connection")
 
 
@@ -23,8 +26,10 @@ def holder(walk, ours):
         walk: of all that the main thread reaches.
         ours: ids of tensors that are not the script's.
     """
+    # Iterators of other threads are found beside those that the main thread's frames hide.
+    named = {i for i, (_, paths) in walk.tensors.items() if not paths[0].startswith("hidden:")}
     for ident, frames in stacks():
-        if why := _why(frames, walk, ours):
+        if why := _why(frames, walk, named | set(ours)):
             return "the thread %s %s" % (_name(ident), why)
     return ""
 
@@ -44,9 +49,9 @@ def stacks():
     return found
 
 
-def _why(frames, walk, ours):
+def _why(frames, walk, known):
     names = [frame.f_code.co_filename for frame in frames]
-    if any(name.startswith(HOOKS_DIR) or part in name for name in names for part in OWN):
+    if any(part in name for name in names for part in OWN) or _is_hooks(names):
         return ""
     own = any(map(is_user_file, names))
     other = Walk()
@@ -56,13 +61,33 @@ def _why(frames, walk, ours):
                 other.root("%d:%s" % (depth, name), value, LIBRARY)
     except TooMuch:
         return "holds more than can be looked through" if own else ""
-    if any(i not in walk.tensors and i not in ours for i in other.tensors):
+    if not known.issuperset(other.tensors):
         return "holds tensors"
     if own and any(type(x).__module__ in QUEUES for x in other.seen.values()):
         return "runs the script's own code beside a queue"
+    if own and _is_writing(frames) and any(map(run.files.is_written, other.seen.values())):
+        return "writes to a file"
     if own and (other.streams or any(i not in walk.arrays for i in other.arrays)):
         return "holds arrays or random streams"
     return ""
+
+
+def _is_hooks(names):
+    """Whether a thread is ours; one of the script's may be inside a call that the hooks have wrapped."""
+    outermost = [name for name in names if not name.endswith("/threading.py")][-1:]
+    return any(name.startswith(HOOKS_DIR) for name in outermost)
+
+
+def _is_writing(frames):
+    """Whether a thread does something else than wait: for a time, a lock, or a queue."""
+    innermost = frames[0]
+    if innermost.f_code.co_filename.endswith(WAITS):
+        return False
+    starts = [at for at, _ in dis.findlinestarts(innermost.f_code)]
+    begin = max((at for at in starts if at <= innermost.f_lasti), default=0)
+    end = min((at for at in starts if at > innermost.f_lasti), default=1 << 30)
+    line = [i.argval for i in dis.get_instructions(innermost.f_code) if begin <= i.offset < end]
+    return not WAITING.intersection(name for name in line if isinstance(name, str))
 
 
 def _name(ident):

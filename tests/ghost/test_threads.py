@@ -1,0 +1,28 @@
+"""Threads of the script that write files while training goes on: exact, or no snapshot while they do."""
+
+from pathlib import Path
+
+import pytest
+
+from ghosts import SCRIPTS, Ghost, through_deaths
+
+pytest.importorskip("torch")
+pytestmark = [pytest.mark.train, pytest.mark.timeout(1500)]
+
+
+def test_what_a_thread_saves_beside_the_training_is_exact(tmp_path: Path) -> None:
+    """A replay comes to its end before the thread does, and must not let it save stand-ins later."""
+    through_deaths(Ghost(tmp_path, SCRIPTS / "saves_beside.py"), 45, 85)
+
+
+def test_a_thread_in_the_middle_of_a_file_voids_the_snapshot(tmp_path: Path) -> None:
+    run = Ghost(tmp_path, SCRIPTS / "writes_beside.py", "rows").attempt(die_at=35)
+    assert run.status == -9, run.output
+    assert not run.told("snapshot_end")
+    assert "the thread 'writer' writes to a file" in run.told("snapshot_void")[0]["detail"]
+
+
+def test_a_thread_that_waits_with_an_open_file_does_not_keep_snapshots_away(tmp_path: Path) -> None:
+    run = Ghost(tmp_path, SCRIPTS / "writes_beside.py", "beats").attempt(die_at=35)
+    assert run.status == -9, run.output
+    assert run.told("snapshot_end")
