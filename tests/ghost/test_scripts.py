@@ -25,6 +25,7 @@ ROWS = Path(__file__).parents[1] / "matrix" / "scripts"
         ("odd_forms", 45, 85),
         ("compiled", 45, 85),
         ("two_streams", 45, 85),
+        ("worker_batches", 45, 85),
         ("mixed_precision", 45, 90),
         ("language_model", 45, 90),
         ("caught_errors", 45, 85),

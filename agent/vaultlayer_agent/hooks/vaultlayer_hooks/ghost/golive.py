@@ -53,14 +53,14 @@ def restore(reader, frame, result):
         # What it holds would be found as held by the script.
         del look
         look = snapshot.look_again(frame, result)
-    saved = (plain_values, streams, arrays, clusters)
+    saved, batches = (plain_values, streams, arrays, clusters), set()
     addresses.translate_from(ids, look.walk)
-    walk = _put_all(reader, look, saved)
+    walk = _put_all(reader, look, saved, batches)
     del look
     if _fill_loaders(positions):
         # Fetching again has changed once more what it had changed: counts, lists, tensors of a dataset.
         del walk
-        walk = _put_all(reader, snapshot.look_again(frame, result), saved)
+        walk = _put_all(reader, snapshot.look_again(frame, result), saved, batches)
     values.finish_streams(walk, streams)
     rng.set_torch_state(torch_state)
     rng.set_small_state(small)
@@ -92,8 +92,11 @@ def _look(frame, result):
         del look
 
 
-def _put_all(reader, look, saved):
-    """Put back all tensors, values and arrays that a look has found; give its walk."""
+def _put_all(reader, look, saved, batches):
+    """Put back all tensors, values and arrays that a look has found; give its walk.
+
+    `batches`: the addresses of the memory that has taken the place of a worker's, over all such calls.
+    """
     plain_values, streams, arrays, clusters = saved
     if look.unreached:
         raise Diverged("the replay made a tensor that the script cannot reach")
@@ -101,7 +104,7 @@ def _put_all(reader, look, saved):
     by_path = {path: t for t, paths in walk.tensors.values() for path in paths}
     held = {path for entry in reader.index["tensors"] for path in entry["paths"]}
     same = again.Again(reader.index["again"], held | plain_values.keys())
-    tensors = _Tensors(reader, walk, by_path, same)
+    tensors = _Tensors(reader, walk, by_path, same, batches)
     tensors.all()
     memory.rejoin(clusters, tensors.storages, walk, {path: data for path, _, _, data, _ in arrays})
     elsewhere = held.union(kept[0] for kept in (*arrays, *streams))
@@ -153,12 +156,13 @@ def _spec_or_none(value):
 class _Tensors:
     """Restores the tensors of one snapshot."""
 
-    def __init__(self, reader, walk, by_path, same):
+    def __init__(self, reader, walk, by_path, same, batches):
         self._reader = reader
         self._index = reader.index
         self._walk = walk
         self._by_path = by_path
         self._copies = self._find_copies(same)
+        self._batches = batches
         self._done = set()
         self._ghosts = specs.ghost_pointers()
         self.storages = {}
@@ -178,9 +182,12 @@ class _Tensors:
         users = self._storage_users()
         with run.torch.no_grad():
             for number, entries in groups.items():
-                shared = self._must_be_shared(entries, targets[number])
+                shared = any(entry["shared"] for entry in entries)
+                is_batch = shared and self._is_batch(targets[number])
                 storage = self._storage(number, entries, targets[number], users)
-                if shared and not storage.is_shared():
+                if is_batch:
+                    self._batches.add(storage.data_ptr())
+                elif shared and not storage.is_shared():
                     raise Diverged(
                         "a tensor has left the shared memory: %s" % entries[0]["paths"][0]
                     )
@@ -190,10 +197,10 @@ class _Tensors:
                         self._put(tensor, entry, storage)
             sparse.rejoin(self._index["sparse"], self._by_path)
 
-    def _must_be_shared(self, entries, targets):
-        """Whether another process may look at this memory: not at a batch, though a worker has made it."""
+    def _is_batch(self, targets):
+        """Whether no other process will look at this memory again: a worker has handed it over."""
         pointers = {t.untyped_storage().data_ptr() for same in targets for t in same}
-        return any(entry["shared"] for entry in entries) and not pointers <= self._ghosts
+        return pointers <= self._ghosts | self._batches
 
     def _targets(self, entries):
         """Give for each entry the tensors at its paths, each once."""
