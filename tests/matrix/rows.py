@@ -180,7 +180,7 @@ ROWS = (
         holds="accelerate: accumulation, clip, prepared schedule",
         quick=True,
     ),
-    Row(name="keras_fit", holds="Keras on torch: fit, CSVLogger, ModelCheckpoint", tiers="BCD"),
+    Row(name="keras_fit", holds="Keras on torch: fit, CSVLogger, ModelCheckpoint"),
     Row(name="jax_optax", holds="JAX + optax, saves at the end", tiers="E"),
     Row(
         name="jax_orbax",
