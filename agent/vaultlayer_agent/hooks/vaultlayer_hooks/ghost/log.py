@@ -29,8 +29,14 @@ def segment_name(number):
 
 
 def encode(events):
-    """Give a frame: header and marshalled events."""
+    """Give a frame: header and marshalled events.
+
+    Raises:
+        ValueError: they are larger than a frame may be.
+    """
     payload = marshal.dumps(events, MARSHAL)
+    if len(payload) > FRAME_MOST_B:
+        raise ValueError("%d MB left tensors at once" % (len(payload) >> 20))
     return FRAME.pack(len(payload), zlib.crc32(payload)) + payload
 
 

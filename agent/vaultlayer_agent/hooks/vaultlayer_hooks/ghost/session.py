@@ -255,7 +255,11 @@ class Session:
         if self.shot is not None:
             self.shot.done.acquire()
             self._conclude(self.shot)
-        run.writer.close()
+        try:
+            run.writer.close()
+        except (OSError, ValueError) as failure:
+            self.give_up("the log cannot be written: %s" % failure)
+            return
         self.reached.close()
         if run.steps:
             channel.tell("ghost_step", framework="ghost", step=run.steps)
