@@ -69,6 +69,19 @@ def test_tensors_that_leave_as_bytes_are_there_again(tmp_path: Path) -> None:
     through_deaths(ghost, 45, 85)
 
 
+@pytest.mark.parametrize(
+    ("words", "every", "first", "second"),
+    [(("100",), "10steps", 45, 85), (("40", "wide"), "5steps", 24, 37)],
+)
+def test_gradients_that_the_script_keeps_are_there_again(
+    tmp_path: Path, words: tuple[str, ...], every: str, first: int, second: int
+) -> None:
+    """Those of many parameters are not saved where they are only cleared."""
+    through_deaths(
+        Ghost(tmp_path, SCRIPTS / "gradients_of_tasks.py", *words, every=every), first, second
+    )
+
+
 def test_an_optimizer_whose_parameters_are_replaced_keeps_its_snapshots(tmp_path: Path) -> None:
     last = through_deaths(
         Ghost(tmp_path, SCRIPTS / "other_parameters.py", every="30steps"), 140, 255

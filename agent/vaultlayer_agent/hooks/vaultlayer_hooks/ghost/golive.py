@@ -256,7 +256,7 @@ class _Tensors:
             known = id(tensor) in self._done or id(tensor) in self._walk.sparse
             if known or tensor.device.type == "meta":
                 continue
-            if id(tensor) in relied:
+            if id(tensor) in relied and snapshot.is_gradient_only(paths):
                 # Whatever reads it before it is cleared shall be seen to be wrong.
                 tensor.fill_(float("nan"))
                 continue

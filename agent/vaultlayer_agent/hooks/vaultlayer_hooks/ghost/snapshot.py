@@ -225,7 +225,7 @@ class _Gather:
     def all(self):
         """Take every tensor."""
         for tensor, paths in self._walk.tensors.values():
-            if id(tensor) in self._relied:
+            if id(tensor) in self._relied and is_gradient_only(paths):
                 self._shot.relied.append(tensor)
                 continue
             if id(tensor) in self._walk.sparse:
@@ -276,6 +276,11 @@ def _is_wrapper(tensor):
         return hasattr(tensor, "__tensor_flatten__") or tensor.untyped_storage().data_ptr() == 0
     except RuntimeError:
         return True
+
+
+def is_gradient_only(paths):
+    """Whether a tensor is reached as a gradient and by no other name."""
+    return all(path.endswith(".grad") for path in paths)
 
 
 def relied_gradients():
