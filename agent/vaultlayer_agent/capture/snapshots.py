@@ -110,7 +110,7 @@ def reached_step(place: Path) -> int | None:
         place: the ghost directory.
     """
     steps = [
-        int.from_bytes(held, "little") for path in place.glob("*/reached") if (held := _read(path))
+        step for path in place.glob("*/reached") if (step := int.from_bytes(_read(path), "little"))
     ]
     return max(steps, default=None)
 

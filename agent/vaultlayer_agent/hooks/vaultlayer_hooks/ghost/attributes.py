@@ -8,6 +8,7 @@ and then later; a replay learns the same from the log.
 import weakref
 
 from vaultlayer_hooks.ghost import plain, specs
+from vaultlayer_hooks.ghost.known import Known
 from vaultlayer_hooks.ghost.state import run
 
 PLAIN = frozenset((bool, int, float, str, type(None)))
@@ -39,23 +40,18 @@ class _Watched:
         return self.calls <= LOOKS or not self.calls % often
 
 
-_watched = weakref.WeakKeyDictionary()
-
-
-def _of(root):
-    watched = _watched.get(root)
-    if watched is None:
-        watched = _watched[root] = _Watched()
-    return watched
+_watched = Known(_Watched)
 
 
 def before(root):
     """Look at what a call of a root module may change; give what `changes` needs."""
-    watched = _of(root)
+    watched = _watched.of(root)
     if watched.begin():
         named = list(root.named_modules())
         watched.places = [(p, m, *at) for p, m in named for at in _names(m) if _is_kept(m, *at)]
         watched.modules = [(p, m, frozenset(_names(m))) for p, m in named]
+    elif not watched.moving:
+        return None
     else:
         # By path, and each time: modules are replaced while a model grows.
         watched.places = [(at[0], _at(root, at[0]), *at[1:]) for at in watched.moving]
@@ -109,7 +105,9 @@ def _mark(value):
 
 def changes(root, seen):
     """Give what has changed in the call, as `((path, where, name, value, spec), …)`, and None for nothing."""
-    watched = _of(root)
+    if seen is None:
+        return None
+    watched = _watched.of(root)
     found = []
     for (path, module, where, name), old in zip(watched.places, seen):
         value = _now(module, where, name)
@@ -159,7 +157,7 @@ def _described(change):
 
 def put(root, recorded):
     """Do what a skipped call did: set what it had changed."""
-    watched = _of(root)
+    watched = _watched.of(root)
     looked = watched.begin()
     for path, where, name, value, which in recorded:
         module = _at(root, path)

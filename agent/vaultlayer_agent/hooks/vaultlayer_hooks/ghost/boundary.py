@@ -58,6 +58,17 @@ class Alive:
         found = [(number, ref()) for number, ref in self._refs.items()]
         return [(number, value) for number, value in found if value is not None]
 
+    def numbers(self):
+        """Give the numbers of those that live."""
+        return [number for number, ref in self._refs.items() if ref() is not None]
+
+    def number_of(self, value):
+        """Give something's number; -1 for what was never added."""
+        for number, ref in self._refs.items():
+            if ref() is value:
+                return number
+        return -1
+
 
 class Boundaries:
     """The modules, optimizers and step places of this process, in the order of their first use."""
@@ -142,6 +153,17 @@ def parameters():
 
     Numbers are given at first sight: which owners are alive depends on when garbage was swept.
     """
+    alive = [(number, ref()) for number, ref in _references().items()]
+    return {number: p for number, p in alive if p is not None}
+
+
+def with_gradient():
+    """Give the numbers of those parameters that have a gradient."""
+    items = _references().items()
+    return tuple([n for n, ref in items if (p := ref()) is not None and p.grad is not None])
+
+
+def _references():
     if found.params is None:
         own = [p for _, o in optimizers() for p in parameters_of(o)]
         own += [p for _, m in modules() for p in m.parameters()]
@@ -149,8 +171,7 @@ def parameters():
         found.numbers = {id(p): found.numbers[id(p)] for p in own}
         # Modules replace parameters, and those that only we held would be found as held by nobody.
         found.params = {number: ref for ref, number in found.numbers.values()}
-    alive = [(number, ref()) for number, ref in found.params.items()]
-    return {number: p for number, p in alive if p is not None}
+    return found.params
 
 
 def _number_all(params):
@@ -161,11 +182,25 @@ def _number_all(params):
             found.numbered += 1
 
 
-def stepped_parameters():
-    """Give the parameters of the optimizer that has stepped last; without any, all of the root modules."""
+def stepped_parameter(turn):
+    """Give one parameter of the optimizer that has stepped last, and how often each had its turn before.
+
+    Without such an optimizer they are those of the root modules; None and 0 where there are none.
+    """
     owner = found.stepped() if found.stepped is not None else None
-    params = parameters_of(owner) if hasattr(owner, "param_groups") else []
-    return params or list(parameters().values())
+    groups = [group["params"] for group in getattr(owner, "param_groups", ())]
+    count = sum(map(len, groups))
+    if not count:
+        groups = [list(parameters().values())]
+        count = len(groups[0])
+    if not count:
+        return None, 0
+    at = turn % count
+    for params in groups:
+        if at < len(params):
+            break
+        at -= len(params)
+    return params[at], turn // count
 
 
 def hides_dropout():
@@ -183,9 +218,10 @@ def hides_dropout():
 
 def zeroed(owner):
     """Note that gradients have been cleared, by an optimizer or by a module."""
-    for index, optimizer in optimizers():
-        if owner is optimizer or not hasattr(owner, "param_groups"):
-            found.zeroed[index] = True
+    if hasattr(owner, "param_groups"):
+        found.zeroed[found.optimizers.number_of(owner)] = True
+    else:
+        found.zeroed.update(dict.fromkeys(found.optimizers.numbers(), True))
 
 
 def before_backward():
@@ -195,7 +231,7 @@ def before_backward():
         return
     found.waiting = False
     before, found.always_zeroed = found.always_zeroed, {}
-    for index, _ in optimizers():
+    for index in found.optimizers.numbers():
         known = before.get(index)
         cleared = bool(found.zeroed.get(index))
         if not cleared and known:
@@ -252,7 +288,7 @@ def reached(kind, owner, result=None):
     else:
         found.outer_steps += 1
         found.stepped = weakref.ref(owner)
-        key = _number(owner)
+        key = found.optimizers.number_of(owner)
     place = found.places.get(key)
     if place is None:
         found.places[key] = _Place(len(found.places))
@@ -272,13 +308,6 @@ def reached(kind, owner, result=None):
     finally:
         run.result = None
         run.depth -= 1
-
-
-def _number(owner):
-    for index, optimizer in optimizers():
-        if optimizer is owner:
-            return index
-    return -1
 
 
 def ban(key):

@@ -31,32 +31,39 @@ def patch(torch):
 
 def _module_call(torch, original):
     is_compiling = run.is_compiling
+    is_traced = getattr(torch.compiler, "is_dynamo_compiling", is_compiling)
     is_tracing = torch.jit.is_tracing
-    _transforms[:] = [getattr(torch._C._functorch, "peek_interpreter_stack", _transforms[0])]
+    transforming = getattr(torch._C._functorch, "peek_interpreter_stack", _transforms[0])
+    _transforms[:] = [transforming]
 
     @functools.wraps(original)
     def __call__(self, *args, **kwargs):
-        if is_compiling() or run.mode == OFF or run.depth or get_ident() != run.main:
+        # Modules inside another one come here too, and should cost them as little as can be.
+        if is_traced() or run.depth or run.mode == OFF or get_ident() != run.main:
             return original(self, *args, **kwargs)
-        if is_tracing() or run.opaque or is_transforming():
+        if is_compiling() or is_tracing() or run.opaque or transforming() is not None:
             return original(self, *args, **kwargs)
-        if not boundary.knows(self) and _is_lazy(torch, self):
-            # Its first call is a part of set-up: the optimizer needs the parameters that it makes.
-            return deep(original, (self, *args), kwargs)
+        if not boundary.knows(self):
+            if _is_lazy(torch, self):
+                # Its first call is a part of set-up: the optimizer needs the parameters that it makes.
+                return deep(original, (self, *args), kwargs)
+            run.begin()
+            boundary.track_module(self)
         run.begin()
-        boundary.track_module(self)
         _note_leaves(args)
-        _note_leaves(kwargs.values())
+        if kwargs:
+            _note_leaves(kwargs.values())
         if run.mode == REPLAY:
-            result = through("call", original, (self, *args), kwargs)
+            result = replayed("call", original, (self, *args), kwargs)
             specs.take_new()
             attributes.put(self, log.take("attrs") if log.peek() == "attrs" else ())
             return result
         seen = attributes.before(self)
-        result = through("call", original, (self, *args), kwargs)
-        changed = attributes.changes(self, seen)
-        if changed is not None:
-            log.note("attrs", changed)
+        result = recorded("call", original, (self, *args), kwargs)
+        if seen is not None:
+            changed = attributes.changes(self, seen)
+            if changed is not None:
+                log.note("attrs", changed)
         return result
 
     return __call__
@@ -92,19 +99,34 @@ def through(kind, original, args, kwargs, describe=specs.number_of):
     A result that cannot be described is computed for real in the replay as well.
     """
     if run.mode == REPLAY:
-        module_hooks.play()
-        raised.again(kind)
-        which, state = specs.take_with_specs(kind)
-        result = deep(original, args, kwargs) if which is None else specs.ghost_of(which)
-        if state is not None:
-            set_small_state(state)
-        return result
+        return replayed(kind, original, args, kwargs)
+    return recorded(kind, original, args, kwargs, describe)
+
+
+def replayed(kind, original, args, kwargs):
+    """Do `through` in a replay."""
+    module_hooks.play()
+    raised.again(kind)
+    which, state = specs.take_with_specs(kind)
+    result = deep(original, args, kwargs) if which is None else specs.ghost_of(which)
+    if state is not None:
+        set_small_state(state)
+    return result
+
+
+def recorded(kind, original, args, kwargs, describe=specs.number_of):
+    """Do `through` in a recording."""
     mark = streams.mark()
+    run.depth += 1
+    module_hooks.calls += 1
     try:
-        result = module_hooks.watched(deep, original, args, kwargs)
+        result = original(*args, **kwargs)
     except Exception as error:
         raised.note(kind, error, small_state() if streams.mark() != mark else None)
         raise
+    finally:
+        run.depth -= 1
+        module_hooks.calls -= 1
     state = small_state() if streams.mark() != mark else None
     log.note(kind, (describe(result), state))
     return result
@@ -135,13 +157,14 @@ def _note_leaves(values):
 
 
 def _take_leaves():
-    leaves, _leaves[:] = list(_leaves), []
+    leaves = list(_leaves)
+    _leaves.clear()
     return leaves
 
 
 def _give_leaf_grads(tensors, inputs):
     """Give gradients to the leaves that no optimizer and no module owns: attacked inputs, raw weights."""
-    for has, leaf in zip(inputs, _take_leaves()):
+    for has, leaf in zip(inputs, _take_leaves() if _leaves else ()):
         if has and leaf.grad is None:
             leaf.grad = run.torch.zeros_like(leaf, requires_grad=False)
     if not boundary.modules():
@@ -186,15 +209,18 @@ def _backward(original):
             boundary.reached("backward", None)
             return None
         run.depth += 1
+        module_hooks.calls += 1
         try:
-            module_hooks.watched(original, tensors, *args, **kwargs)
+            original(tensors, *args, **kwargs)
             mask = _grad_mask()
         except Exception as error:
             raised.note("backward", error)
             raise
         finally:
             run.depth -= 1
-        log.note("backward", (mask, bytes([x.grad is not None for x in _take_leaves()])))
+            module_hooks.calls -= 1
+        inputs = bytes([x.grad is not None for x in _take_leaves()]) if _leaves else b""
+        log.note("backward", (mask, inputs))
         run.pulse.loss(tensors)
         boundary.reached("backward", None)
         return None
@@ -204,7 +230,7 @@ def _backward(original):
 
 def _grad_mask():
     """Give the numbers of the parameters that have a gradient now, or None when they are as the last time."""
-    mask = tuple([n for n, p in boundary.parameters().items() if p.grad is not None])
+    mask = boundary.with_gradient()
     if mask == _masks["last"]:
         return None
     _masks["last"] = mask

@@ -26,13 +26,20 @@ METHODS = (
 )
 FUNCTIONS = ("is_nonzero", "equal", "allclose")
 
+ALONE = frozenset(("item", "tolist", "__bool__", "__float__", "__int__", "__index__", "is_nonzero"))
+
+originals = {}
+"""Torch's own methods by their names: for what we read ourselves, in no call of the script's."""
+
 
 def patch(torch):
     """Wrap every way out of a tensor."""
     for name in METHODS:
         original = getattr(torch.Tensor, name, None)
         if original is not None:
-            setattr(torch.Tensor, name, escape(name.strip("_"), original))
+            originals[name] = original
+            wrap = _escape_of_one if name in ALONE else escape
+            setattr(torch.Tensor, name, wrap(name.strip("_"), original))
     for name in FUNCTIONS:
         setattr(torch, name, escape(name, getattr(torch, name)))
 
@@ -55,6 +62,28 @@ def escape(kind, original):
         finally:
             run.depth -= 1
         log.note(kind, pack_array(value) if arrays else pack(value))
+        return value
+
+    return escaping
+
+
+def _escape_of_one(kind, original):
+    """Do what `escape` does for methods without arguments: an optimizer calls `item` for each parameter."""
+
+    @functools.wraps(original)
+    def escaping(self):
+        if run.mode == OFF or run.depth or get_ident() != run.main:
+            return original(self)
+        if run.is_compiling():
+            return original(self)
+        if run.mode == REPLAY:
+            return unpack(log.take(kind))
+        run.depth += 1
+        try:
+            value = original(self)
+        finally:
+            run.depth -= 1
+        log.note(kind, ("list", value) if type(value) is list else value)
         return value
 
     return escaping

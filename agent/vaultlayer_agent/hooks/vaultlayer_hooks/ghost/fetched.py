@@ -12,6 +12,7 @@ import types
 import weakref
 
 from vaultlayer_hooks.ghost import log, plain
+from vaultlayer_hooks.ghost.known import Known
 from vaultlayer_hooks.ghost.plain import PLAIN
 from vaultlayer_hooks.ghost.state import run
 
@@ -41,17 +42,7 @@ class _Watched:
         return self.fetches <= LOOKS or not self.fetches % LOOK_EVERY
 
 
-_known = {}
-
-
-def _of(loader):
-    ref, watched = _known.get(id(loader), (None, None))
-    if ref is None or ref() is not loader:
-        for key in [key for key, (ref, _) in _known.items() if ref() is None]:
-            del _known[key]
-        watched = _Watched()
-        _known[id(loader)] = (weakref.ref(loader), watched)
-    return watched
+_known = Known(_Watched)
 
 
 def holders(loader, names):
@@ -90,7 +81,7 @@ def _names(loader):
 
 def before(loader):
     """Look at what a fetch may change; give what `note` needs."""
-    watched = _of(loader)
+    watched = _known.of(loader)
     if watched.begin():
         places = [
             (path, name, holder)
@@ -129,7 +120,7 @@ def note(loader, seen):
         change = _change(old, vars(holder).get(name))
         if change is not None:
             found.append((path, name, change))
-            _of(loader).moving[path, name] = weakref.ref(holder)
+            _known.of(loader).moving[path, name] = weakref.ref(holder)
     if found:
         log.note("fetched", tuple(found))
 
@@ -175,7 +166,7 @@ def _change_of_array(old, new):
 
 def put(loader):
     """Do what a fetch that is skipped did."""
-    watched = _of(loader)
+    watched = _known.of(loader)
     watched.begin()
     if log.peek() != "fetched":
         return

@@ -21,7 +21,8 @@ REGISTERING = (
 )
 _hooks = {}
 _made = itertools.count()
-_open = [0]
+calls = 0
+"""How many recorded calls are open inside which hooks are recorded."""
 
 
 def patch(torch):
@@ -87,7 +88,7 @@ class Hook:
     def __call__(self, *args):
         if run.is_compiling():
             return self.hook(*args)
-        ours = run.mode == RECORD and _open[0] and run.depth and get_ident() == run.main
+        ours = run.mode == RECORD and calls and run.depth and get_ident() == run.main
         which = specs.number_of(self.seen(*args)) if ours else None
         if which is None:
             return self.hook(*args)
@@ -104,15 +105,6 @@ class Hook:
 
 def _itself(hook):
     return hook
-
-
-def watched(call, *args, **kwargs):
-    """Do a call inside which hooks are recorded."""
-    _open[0] += 1
-    try:
-        return call(*args, **kwargs)
-    finally:
-        _open[0] -= 1
 
 
 def play():

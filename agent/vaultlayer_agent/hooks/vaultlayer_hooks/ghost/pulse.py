@@ -7,7 +7,7 @@ time. On a GPU they are copied out without waiting for the device and written do
 import os
 from collections import deque
 
-from vaultlayer_hooks.ghost import boundary, log
+from vaultlayer_hooks.ghost import boundary, escapes, log
 from vaultlayer_hooks.ghost.state import run
 
 ELEMENTS = 4
@@ -41,25 +41,18 @@ class Pulse:
 
     def step(self, steps):
         """Note a sample after step number `steps`."""
-        params = boundary.stepped_parameters()
-        if params:
-            p = params[steps % len(params)]
-            count = p.numel()
-            # Keras infers shapes with parameters that have no data.
-            if count and not p.is_meta:
-                at = (steps // len(params)) * ELEMENTS % count
-                self._sample("sample", _elements(p.detach(), at, min(ELEMENTS, count - at)))
+        p, round_number = boundary.stepped_parameter(steps)
+        count = p.numel() if p is not None else 0
+        # Keras infers shapes with parameters that have no data.
+        if count and not p.is_meta:
+            at = round_number * ELEMENTS % count
+            self._sample("sample", _elements(p.detach(), at, min(ELEMENTS, count - at)))
         while len(self._late) > 4 * LATE_STEPS:
             self._tell_late()
 
     def _sample(self, kind, tensor):
         if not tensor.is_cuda and not self._is_late:
-            run.depth += 1
-            try:
-                value = tensor.tolist()
-            finally:
-                run.depth -= 1
-            log.note(kind, ("list", value))
+            log.note(kind, ("list", _read(tensor)))
             return
         torch = run.torch
         host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=tensor.is_cuda)
@@ -74,17 +67,20 @@ class Pulse:
         (kind, event), host = self._late.popleft()
         if event is not None:
             event.synchronize()
-        run.depth += 1
-        try:
-            value = host.tolist()
-        finally:
-            run.depth -= 1
-        log.note(kind, ("list", value))
+        log.note(kind, ("list", _read(host)))
 
     def settle(self):
         """Write down what is on its way: a run that goes on from a snapshot has nothing on its way there."""
         while self._late:
             self._tell_late()
+
+
+def _read(tensor):
+    run.depth += 1
+    try:
+        return escapes.originals["tolist"](tensor)
+    finally:
+        run.depth -= 1
 
 
 def _elements(tensor, at, count):

@@ -52,22 +52,26 @@ _PLAIN_SET = frozenset(PLAIN)
 
 def _tensor_spec(tensor):
     layout = tensor.layout
-    if layout is not run.torch.strided or tensor.is_quantized:
+    if layout is not run.torch.strided:
         raise Unknown(layout)
     dtype, device = tensor.dtype, tensor.device
-    shape = tuple(tensor.shape)
-    stride = None if tensor.is_contiguous() else tuple(tensor.stride())
     return (
         "T",
-        shape,
-        _spelled.get(dtype) or _spell(dtype, str(dtype)[6:]),
+        tuple(tensor.shape),
+        _spelled.get(dtype) or _spell_type(tensor),
         _spelled.get(device) or _spell(device, str(device)),
         tensor.requires_grad,
-        stride,
+        None if tensor.is_contiguous() else tuple(tensor.stride()),
     )
 
 
 _spelled = {}
+
+
+def _spell_type(tensor):
+    if tensor.is_quantized:
+        raise Unknown(tensor.dtype)
+    return _spell(tensor.dtype, str(tensor.dtype)[6:])
 
 
 def _spell(what, text):
