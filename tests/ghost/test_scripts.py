@@ -36,6 +36,7 @@ ROWS = Path(__file__).parents[1] / "matrix" / "scripts"
         ("state_emptied", 45, 85),
         ("sparse_graph", 45, 85),
         ("own_targets", 45, 85),
+        ("endless_loader", 45, 85),
         ("told_by_id", 45, 85),
         ("by_address", 45, 85),
         ("kept_gradients", 45, 85),

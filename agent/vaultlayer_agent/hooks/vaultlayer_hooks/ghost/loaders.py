@@ -273,6 +273,7 @@ def _replay_next(opened):
     if first is not None:
         opened.first = first
     opened.count += 1
+    opened.grows = opened.grows or which is None
     batch = specs.ghost_of(which) if which is not None else _fetch_for_real(opened)
     if changed is not None:
         for stream, value in zip(_own_streams(opened.loader), changed):
