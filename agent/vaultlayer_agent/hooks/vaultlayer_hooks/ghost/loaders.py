@@ -237,7 +237,8 @@ def _next(original):
             run.depth -= 1
         opened.grows = opened.grows or sizes != growing.sizes(opened.loader)
         _note_batch(opened, batch, small_state() if streams.mark() != mark else None)
-        fetched.note(opened.loader, seen)
+        if seen is not None:
+            fetched.note(opened.loader, seen)
         return batch
 
     return __next__

@@ -4,6 +4,7 @@ The loss at each backward pass, and after each step a few elements of one parame
 time. On a GPU they are copied out without waiting for the device and written down two steps later.
 """
 
+import ctypes
 import os
 from collections import deque
 
@@ -20,6 +21,10 @@ class Pulse:
 
     def __init__(self):
         self._late = deque()
+        self._arrays = {
+            getattr(run.torch, name): (ctypes.sizeof(kind), [kind * n for n in range(ELEMENTS + 1)])
+            for name, kind in (("float32", ctypes.c_float), ("float64", ctypes.c_double))
+        }
         # Only tests ask for the way of a GPU without one.
         self._is_late = bool(os.environ.get("VAULTLAYER_GHOST_LATE"))
 
@@ -46,9 +51,22 @@ class Pulse:
         # Keras infers shapes with parameters that have no data.
         if count and not p.is_meta:
             at = round_number * ELEMENTS % count
-            self._sample("sample", _elements(p.detach(), at, min(ELEMENTS, count - at)))
+            few = min(ELEMENTS, count - at)
+            values = self._in_memory(p, at, few)
+            if values is None:
+                self._sample("sample", _elements(p.detach(), at, few))
+            else:
+                log.note("sample", ("list", values))
         while len(self._late) > 4 * LATE_STEPS:
             self._tell_late()
+
+    def _in_memory(self, p, at, count):
+        """Read elements where they lie, for a third of what a view costs; None where that is not safe."""
+        width_b, arrays = self._arrays.get(p.dtype) or (0, ())
+        plain = width_b and type(p) is run.torch.nn.Parameter and p.is_cpu and p.is_contiguous()
+        if not plain or self._is_late:
+            return None
+        return arrays[count].from_address(p.data_ptr() + at * width_b)[:]
 
     def _sample(self, kind, tensor):
         if not tensor.is_cuda and not self._is_late:

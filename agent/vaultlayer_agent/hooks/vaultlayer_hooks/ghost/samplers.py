@@ -30,11 +30,11 @@ def patch(base):
     @functools.wraps(original)
     def _next_index(self):
         index = original(self)
+        names = self.__dict__
         try:
-            summed = zlib.crc32(marshal.dumps(index, 2), drawn(self))
+            names[DRAWN] = zlib.crc32(marshal.dumps(index, 2), names.get(DRAWN, 0))
         except ValueError:
-            return index  # of a kind that marshal does not know
-        vars(self)[DRAWN] = summed
+            pass  # of a kind that marshal does not know
         return index
 
     base._next_index = _next_index
