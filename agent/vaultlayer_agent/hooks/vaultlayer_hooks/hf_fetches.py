@@ -9,7 +9,6 @@ import sys
 from types import ModuleType
 
 from vaultlayer_hooks import hf_marks, hf_owned
-from vaultlayer_hooks.ghost.state import is_user_module
 from vaultlayer_hooks.hf_marks import DEPTH_MOST, ITEMS_MOST, PLAIN
 
 SEARCHES = 4
@@ -107,7 +106,7 @@ def streams_of(fetcher):
     found, seen = [], set()
     for part in (fetcher.dataset, fetcher.collate_fn):
         _search(part, 0, seen, found)
-    for name in [name for name in list(sys.modules) if is_user_module(name)]:
+    for name in [name for name in list(sys.modules) if hf_owned.is_users_module(name)]:
         for value in list(vars(sys.modules[name]).values()):
             if not isinstance(value, (type, ModuleType)):
                 _search(value, DEPTH_MOST - 1, seen, found)

@@ -62,6 +62,9 @@ class Walk:
             return None
         if isinstance(value, self._torch.Tensor):
             return id(value), -1 if value.is_inference() else value._version
+        if type(value).__name__.startswith("_Lazy"):
+            # The registries of transformers 4 import a module for each item that is looked at.
+            return None
         self._left -= 1
         self._seen.add(id(value))
         marks = self._inside(value, depth)

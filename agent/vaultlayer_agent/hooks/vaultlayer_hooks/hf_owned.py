@@ -60,6 +60,11 @@ def is_users(cls):
     return root_of(cls) not in CLOSED
 
 
+def is_users_module(name):
+    """Whether a module is the script's own; the Trainer's may lie anywhere (`pip install --target`)."""
+    return name.split(".")[0] not in LIBRARIES and is_user_module(name)
+
+
 def has_own(trainer):
     """Whether any code of the script's own runs in the training."""
     parts = [*trainer.callback_handler.callbacks, *trainer.model.modules()]
@@ -112,7 +117,7 @@ def _of_optimizer(trainer):
     found = {}
     optimizer = getattr(trainer, "optimizer", None)
     optimizer = getattr(optimizer, "optimizer", optimizer)
-    if optimizer is not None and is_user_module(type(optimizer).__module__):
+    if optimizer is not None and is_users_module(type(optimizer).__module__):
         stored = _stored_by_libraries(type(optimizer))
         for name, value in [*_of_classes(type(optimizer)), *vars(optimizer).items()]:
             if name not in stored and name not in ("state", "param_groups", "defaults"):
@@ -160,7 +165,7 @@ def _of_model(model, walk):
     }
     for path, module in list(model.named_modules())[:MODULES_MOST]:
         cls = type(module)
-        users = is_user_module(cls.__module__)
+        users = is_users_module(cls.__module__)
         if users or root_of(cls) in LIBRARIES:
             for name, value in vars(module).items():
                 own = name not in PASSING and name not in _base_names()
@@ -209,7 +214,7 @@ def _of_functions(trainer):
 def _of_globals(walk):
     """Give the marks of what the script's own modules hold."""
     found = {}
-    for module in [name for name in list(sys.modules) if is_user_module(name)]:
+    for module in [name for name in list(sys.modules) if is_users_module(name)]:
         for name, value in list(vars(sys.modules[module]).items()):
             if name.startswith("__") or isinstance(value, ModuleType):
                 continue
