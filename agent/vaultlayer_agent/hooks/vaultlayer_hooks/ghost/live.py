@@ -160,4 +160,6 @@ def held_by_python(tensors, walk):
     referrers = [r for r in referrers if not isinstance(r, types.FrameType)]
     held = {id(x) for x in gc.get_referents(*referrers)} if referrers else set()
     seen = [t for t in tensors if id(t) in held]
-    return seen or owners.held_unseen(tensors, [array for array, _, _ in walk.arrays.values()])
+    arrays = [array for array, _, _ in walk.arrays.values()]
+    nodes = {t.grad_fn for t, _ in walk.tensors.values()}.union([t.grad_fn for t in tensors])
+    return seen or owners.held_unseen(tensors, arrays, nodes - {None})

@@ -11,18 +11,19 @@ import ctypes
 import sys
 import weakref
 
-from vaultlayer_hooks.ghost import stacks
+from vaultlayer_hooks.ghost import packed, stacks
 from vaultlayer_hooks.ghost.state import run
 
 _chosen = []
 
 
-def held_unseen(tensors, arrays):
+def held_unseen(tensors, arrays, nodes):
     """Give those of a list of tensors to which some reference is not accounted for.
 
     Args:
         tensors: a list; to none of them may an object or a frame that is known refer, save this list.
         arrays: NumPy's, of which the collector knows nothing; each holds what its memory was taken from.
+        nodes: the last ones of graphs that may hold some of them.
     """
     if sys.version_info < (3, 11):
         # There the stack keeps what a call was given, so counts tell nothing, but the stack can be read.
@@ -32,6 +33,9 @@ def held_unseen(tensors, arrays):
         return []
     taken = _taken_from(arrays)
     left = _left(tensors, share)
+    if all(count <= taken[id(t)] for t, count in zip(tensors, left)):
+        return []
+    taken += packed.counted(nodes)
     return [t for t, count in zip(tensors, left) if count > taken[id(t)]]
 
 
