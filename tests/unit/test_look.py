@@ -29,6 +29,13 @@ from transformers import Trainer, TrainingArguments
 Trainer(args=TrainingArguments(out{more})).train()
 """
 
+KERAS_ON_TORCH = """
+import os
+os.environ["KERAS_BACKEND"] = "torch"
+import keras
+model.fit(x)
+"""
+
 
 def expected(text: str, **choice: Any) -> Expected:
     return expect(facts_of({"train.py": text}), Choice(**choice))
@@ -85,6 +92,12 @@ def test_the_flag_of_a_matrix_script_is_suggested_as_it_would_be_typed() -> None
         ("import lightning as L\nL.Trainer().fit(m)", {}, "B"),
         ("import lightning as L\nL.Trainer().fit(m)", {"no_ghost": "--snapshot-every off"}, "C"),
         ("import keras\nmodel.fit(x)", {}, "C"),
+        ("import keras, torch\nmodel.fit(x)", {}, "C"),
+        (KERAS_ON_TORCH, {}, "B"),
+        (KERAS_ON_TORCH, {"no_ghost": "--snapshot-every off"}, "C"),
+        (KERAS_ON_TORCH.replace("torch", "jax"), {}, "C"),
+        ("import torch\nfrom torch.func import grad\nfor i in a: w -= grad(f)(w)", {}, "B"),
+        ("import torch\nfrom jax import grad\nfor i in a: w -= grad(f)(w)", {}, "E"),
         ("import jax, optax\nfor i in range(3): w = step(w)", {}, "E"),
         (
             "import jax\nimport orbax.checkpoint as ocp\nfor i in a: m.save(i)\nm.restore(3)",

@@ -64,7 +64,7 @@ def _is_recorded(facts: Facts, choice: Choice) -> bool:
 
 
 def _wraps_torch(facts: Facts) -> bool:
-    return bool({"lightning", "accelerate", "hf"} & facts.frameworks)
+    return bool({"lightning", "accelerate", "hf", "keras-torch"} & facts.frameworks)
 
 
 def _trainer(facts: Facts, choice: Choice) -> Verdict:
@@ -85,7 +85,8 @@ def _trainer(facts: Facts, choice: Choice) -> Verdict:
 
 
 def _ghost(facts: Facts, choice: Choice) -> Verdict:
-    if "keras" in facts.frameworks or not _is_recorded(facts, choice):
+    on_other = "keras" in facts.frameworks and "keras-torch" not in facts.frameworks
+    if on_other or not _is_recorded(facts, choice):
         return None
     return "B", "PyTorch: goes on at the exact step, by replay"
 

@@ -60,6 +60,7 @@ LOADING = frozenset(
     {"load", "load_file", "load_checkpoint", "load_state", "restore", "restore_checkpoint"}
 )
 STEPPING = frozenset({"backward", "step", "fit", "train", "minimize", "train_batch"})
+GRADIENTS = frozenset({"torch.autograd.grad", "torch.func.grad", "torch.func.grad_and_value"})
 SPAWNING = frozenset({"spawn", "start_processes"})
 ONLINE = ("GRPO", "RLOO", "PPO", "OnlineDPO", "XPO", "NashMD")
 SETTINGS = frozenset(
@@ -70,7 +71,8 @@ SETTINGS = frozenset(
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a script and of the local files that it imports.
 
-    `frameworks`: values of `FRAMEWORKS`, and `hf` for the HF Trainer. `strange`: imported packages that may
+    `frameworks`: values of `FRAMEWORKS`, `hf` for the HF Trainer, and `keras-torch` where the text chooses
+    torch for Keras. `strange`: imported packages that may
     do the training themselves. `saves`: `loop`, `end` or "". `saver`: the call that saves.
     `reloads`: it reads its own saves without being told to. `steps`: it trains in its own text.
     `spawns`: it trains in children that it starts. `settings`: keyword arguments of the Trainer, as they
@@ -132,7 +134,7 @@ class _Reader:
             saves=saves,
             saver=saver,
             reloads=self._reloads(frameworks),
-            steps=bool(names & STEPPING) or "torch.autograd.grad" in dotted,
+            steps=bool(names & STEPPING or dotted & GRADIENTS) or self._takes_gradients(),
             spawns=bool(names & SPAWNING),
             online=any(name.startswith(ONLINE) and name.endswith("Trainer") for name in names),
             settings=self._settings(),
@@ -158,7 +160,15 @@ class _Reader:
                     found |= {"dcp"} if module.startswith("torch.distributed") else set()
         if any(_dotted(call.func) == "transformers.Trainer" for call in self._calls):
             found.add("hf")
+        if "keras" in found and any(map(_chooses_torch, _walk(self._trees))):
+            found.add("keras-torch")
         return found, strange
+
+    def _takes_gradients(self) -> bool:
+        """Whether it has imported what makes gradients in `torch.func`."""
+        wanted = {name.rpartition(".")[2] for name in GRADIENTS}
+        imports = [one for tree in self._trees for one in imports_of(tree)]
+        return any(module == "torch.func" and wanted & {*names} for module, _, names in imports)
 
     def _saves(self) -> tuple[str, str]:
         best, saver = "", ""
@@ -247,6 +257,16 @@ def _dotted(node: ast.AST) -> str:
         head = _dotted(node.value)
         return f"{head}.{node.attr}" if head else node.attr
     return node.id if isinstance(node, ast.Name) else ""
+
+
+def _chooses_torch(node: ast.AST) -> bool:
+    """Whether a piece of text sets `KERAS_BACKEND` to torch."""
+    if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Subscript):
+        parts = [node.targets[0].slice, node.value]
+    else:
+        parts = node.args[:2] if isinstance(node, ast.Call) else []
+    held = [part.value for part in parts if isinstance(part, ast.Constant)]
+    return held == ["KERAS_BACKEND", "torch"]
 
 
 def _is_image(node: ast.AST) -> bool:
