@@ -41,6 +41,7 @@ ROWS = Path(__file__).parents[1] / "matrix" / "scripts"
         ("by_address", 45, 85),
         ("kept_gradients", 45, 85),
         ("recomputed", 45, 85),
+        ("memos", 45, 85),
         ("twin_arrays", 45, 78),
         ("cached", 45, 85),
         ("counting_fetches", 25, 45),

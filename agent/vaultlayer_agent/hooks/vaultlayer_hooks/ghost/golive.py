@@ -17,6 +17,7 @@ from vaultlayer_hooks.ghost import (
     calls,
     loaders,
     memory,
+    memos,
     optimizers,
     rng,
     samplers,
@@ -49,7 +50,8 @@ def restore(reader, frame, result):
     calls.forget_ghosts()
     _restore_optimizers(forms)
     look = _look(frame, result)
-    if caches.refill(cached, look.walk):
+    refilled = caches.refill(cached, look.walk)
+    if memos.refill(reader.index["tensors"], look.walk) or refilled:
         # What it holds would be found as held by the script.
         del look
         look = snapshot.look_again(frame, result)
