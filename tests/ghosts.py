@@ -5,6 +5,7 @@ had written at a snapshot comes back as the image of its number. `VAULTLAYER_TES
 Python (with torch and NumPy of its own) that runs the scripts; it needs nothing of ours.
 """
 
+import contextlib
 import importlib
 import json
 import os
@@ -70,7 +71,9 @@ class Ears:
             threading.Thread(target=self._hear, args=(connection,), daemon=True).start()
 
     def _hear(self, connection: socket.socket) -> None:
-        with connection, connection.makefile("rb") as lines:
+        # One that is killed leaves what we have answered unread.
+        gone = contextlib.suppress(ConnectionError)
+        with gone, connection, connection.makefile("rb") as lines:
             for message in self.say:
                 connection.sendall(json.dumps(message).encode() + b"\n")
             for line in lines:

@@ -14,7 +14,7 @@ from vaultlayer import subjects
 from vaultlayer.bus.protocol import Bus
 from vaultlayer.checkpoint.upload import Uploaded, upload
 from vaultlayer.driver import Need, OfferList
-from vaultlayer.errors import BusTimeoutError, FlagError, PlacementError
+from vaultlayer.errors import BrokerDownError, BusTimeoutError, FlagError, PlacementError
 from vaultlayer.events import Budget, JobSpec
 from vaultlayer.every import parse_every
 from vaultlayer.ids import JobId, job_id, job_prefix
@@ -206,15 +206,18 @@ async def submit(bus: Bus, wish: Wish, workdir: Workdir, environ: Mapping[str, s
 
 
 async def again(ask: Callable[[], Awaitable[T]]) -> T:
-    """Ask, and ask again after a lost answer; only for what changes nothing when said twice.
+    """Ask, and ask again after a lost answer, or where an actor is just starting.
+
+    Only for what changes nothing when said twice.
 
     Raises:
         BusTimeoutError: no answer came to any try.
+        BrokerDownError: nobody was there at any try.
     """
     for attempt in range(1, TRIES):
         try:
             return await ask()
-        except BusTimeoutError:
+        except (BusTimeoutError, BrokerDownError):
             await anyio.sleep(RETRY_S * attempt)
     return await ask()
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from pools import World, running_world
+from pools import World, context_of, running_world
 from servers import NatsServer
 from standin import first_of, local_driver, order_of, until
 from vaultlayer import events as ev
@@ -27,6 +27,7 @@ from vaultlayer.messages import (
     ProbeRequest,
     TerminateRequest,
 )
+from vaultlayer_actors.dispatcher.offers import COMES_S, GLANCE_S, PATIENT_S, Offers
 from vaultlayer_actors.drivers.local.driver import LocalDriver
 from vaultlayer_actors.drivers.local.processes import is_alive, send
 
@@ -308,3 +309,26 @@ async def test_a_provider_that_cannot_be_used_says_why_and_stops_nobody(world: W
                 except VaultLayerError:
                     await anyio.sleep(0.05)
     assert "Expected `int` >= 1 - at `$.slots`" in offers.refusal
+
+
+# Questions --------------------------------------------------------------------------------------
+
+
+async def test_a_submission_waits_for_a_pool_that_is_just_starting(world: World) -> None:
+    offers = Offers(context_of(world, world.bus, "dispatcher-one"))
+    (glance,) = await offers.ask(Need(gpu_count=0), GLANCE_S)
+    assert (glance.offers, glance.late) == ([], True)
+    assert "nobody serves" in glance.refusal
+    found: list[OfferList] = []
+
+    async def ask() -> None:
+        found.extend(await offers.ask(Need(gpu_count=0), PATIENT_S))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(ask)
+        # It has found nobody by then; what follows would end the wait at once otherwise.
+        await anyio.sleep(2 * COMES_S)
+        assert not found
+        async with world.pool():
+            await until(lambda: bool(found))
+    assert found[0].offers

@@ -5,6 +5,7 @@
 import argparse
 import hashlib
 import json
+import sys
 import time
 
 import torch
@@ -105,7 +106,9 @@ def main():
     if trainer.is_world_process_zero():
         with open("history.json", "w") as file:
             json.dump(trainer.state.log_history, file)
-    print("digest", digest.hexdigest(), flush=True)
+    # In one piece: two ranks may write into one pipe.
+    sys.stdout.write(f"digest {digest.hexdigest()}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

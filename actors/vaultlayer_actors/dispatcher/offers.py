@@ -7,7 +7,7 @@ import msgspec
 
 from vaultlayer import subjects
 from vaultlayer.driver import Need, OfferList
-from vaultlayer.errors import BusTimeoutError, VaultLayerError
+from vaultlayer.errors import BrokerDownError, BusTimeoutError, VaultLayerError
 from vaultlayer_actors.context import ActorContext
 
 FRESH_S = 15.0
@@ -23,6 +23,9 @@ PATIENT_S = 15.0
 """How long a submission waits before it is refused only because a provider was slow."""
 
 ON_THE_WAY_S = 0.4
+COMES_S = 0.2
+"""How long between two looks for a pool that nobody runs yet: it is starting, or starts again."""
+
 NEEDS_MAX = 256
 
 
@@ -44,7 +47,10 @@ class Offers:
     async def ask(
         self, need: Need, wait_s: float, providers: Sequence[str] | None = None
     ) -> list[OfferList]:
-        """Ask every allowed provider; one that does not answer within `wait_s` is listed with the reason."""
+        """Ask every allowed provider; one that does not answer within `wait_s` is listed with the reason.
+
+        A pool that nobody runs is waited for only with the patience of a submission.
+        """
         now_s = self._context.mono_s()
         allowed = self._context.settings.allowed
         wanted = [name for name in allowed if not providers or name in providers]
@@ -65,12 +71,9 @@ class Offers:
 
         async def one(provider: str) -> None:
             try:
-                answers[provider] = await self._context.bus.request(
-                    subjects.pool(provider, "offers"),
-                    need,
-                    OfferList,
-                    timeout_s=need.wait_s + ON_THE_WAY_S,
-                )
+                answers[provider] = await self._answer(provider, need)
+            except BrokerDownError as error:
+                answers[provider] = OfferList(provider=provider, refusal=error.what, late=True)
             except BusTimeoutError:
                 refusal = f"its pool did not answer in {need.wait_s:g} s"
                 answers[provider] = OfferList(provider=provider, refusal=refusal, late=True)
@@ -81,3 +84,18 @@ class Offers:
             for provider in providers:
                 group.start_soon(one, provider)
         return [answers[provider] for provider in providers]
+
+    async def _answer(self, provider: str, need: Need) -> OfferList:
+        until_s = self._context.mono_s() + (need.wait_s if need.wait_s >= PATIENT_S else 0.0)
+        while True:
+            try:
+                return await self._context.bus.request(
+                    subjects.pool(provider, "offers"),
+                    need,
+                    OfferList,
+                    timeout_s=need.wait_s + ON_THE_WAY_S,
+                )
+            except BrokerDownError:
+                if self._context.mono_s() >= until_s:
+                    raise
+            await anyio.sleep(COMES_S)
