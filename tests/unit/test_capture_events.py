@@ -82,14 +82,15 @@ async def test_a_hook_greets_tells_and_leaves(path: Path) -> None:
 
 
 async def test_a_question_is_answered_after_it_has_been_dealt_with(path: Path) -> None:
+    """A busy machine's agent takes a while; the script would write on into the files of its checkpoint."""
     code = (
         "begun = time.monotonic(); answered = channel.ask('checkpoint_end', path='p')\n"
-        f"print(answered, os.path.exists('{path}.done'), time.monotonic() - begun < 0.25)"
+        f"print(answered, os.path.exists('{path}.done'), time.monotonic() - begun < 2.0)"
     )
     async with HookServer(path) as server, script(path, code) as process:
         async for event in server:
             if event.kind == "checkpoint_end":
-                await anyio.sleep(0.05)
+                await anyio.sleep(0.4)
                 Path(f"{path}.done").touch()
             if event.kind == "bye":
                 break
@@ -99,7 +100,7 @@ async def test_a_question_is_answered_after_it_has_been_dealt_with(path: Path) -
 async def test_an_agent_that_does_not_answer_costs_little(path: Path) -> None:
     """Three questions wait a quarter of a second each, and no more are waited for."""
     code = (
-        "begun = time.monotonic(); told = [channel.ask('checkpoint_end', path='p') for _ in range(20)]\n"
+        "begun = time.monotonic(); told = [channel.ask('question', path='p') for _ in range(20)]\n"
         "print(any(told), time.monotonic() - begun < 3 * 0.25 + 0.5)"
     )
     deaf = socket.socket(socket.AF_UNIX)

@@ -13,8 +13,11 @@ import time
 
 ASK_S = 0.25
 BUFFER_B = 65536
-PATIENCE_S = {"snapshot_begin": 10.0}
-"""What is worth waiting longer for: all ranks must stand still while the job's files are put aside."""
+PATIENCE_S = {"snapshot_begin": 10.0, "checkpoint_end": 2.0}
+"""What is worth waiting longer for: nothing may be written while the job's files are put aside.
+
+A busy machine lets the agent wait; a log that had gone on meanwhile would have lines twice after a restart.
+"""
 SILENT_MOST = 3
 READ_EVERY_S = 0.05
 
