@@ -29,6 +29,8 @@ class ActorContext:
     """Unix seconds: for people and for deadlines that need no agreement."""
     mono_s: Callable[[], float] = time.monotonic
     """Seconds that never jump: for leases and waits within this process."""
+    served: Callable[[], None] = lambda: None
+    """Called once all that this actor answers to is being served."""
 
     @property
     def logger(self) -> Logger:

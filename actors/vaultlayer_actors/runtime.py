@@ -8,7 +8,7 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -42,6 +42,8 @@ ALL = ("credential_vault", "provider_pool", "watchdog", "fencer", "dispatcher")
 """In the order of start: who is asked first comes first."""
 
 RESTART_S_MAX = 10.0
+SERVED_S = 10.0
+"""How long a start waits for actors that do not come to serve, as with a provider that hangs."""
 
 
 def factory_of(kind: str) -> ActorFactory:
@@ -65,8 +67,12 @@ async def run_one(
     settings: Settings,
     urls: Sequence[str],
     credential: BusCredential | None,
+    served: Callable[[], None] = lambda: None,
 ) -> None:
-    """Run one actor until cancelled; an actor that falls is built anew with a growing pause."""
+    """Run one actor until cancelled; an actor that falls is built anew with a growing pause.
+
+    `served`: called once it serves, and when it has fallen before that.
+    """
     factory = factory_of(kind)
     actor_id = ActorId(f"{kind}-{token(secrets.token_bytes(6), 6)}")
     logger = get_logger(actor=actor_id)
@@ -86,6 +92,7 @@ async def run_one(
                     settings=settings,
                     terms=settings.lease.terms(),
                     home=home,
+                    served=served,
                 )
                 logger.info("actor_started", kind=kind)
                 await factory(context).run()
@@ -94,6 +101,7 @@ async def run_one(
             logger.warning("actor_fell", code=error.code, why=str(error))
         except Exception:  # the supervisor's duty: whatever fell is told and started again
             logger.exception("actor_fell", code="internal")
+        served()
         failures += 1
         await anyio.sleep(min(0.1 * 2**failures, RESTART_S_MAX))
 
@@ -110,6 +118,8 @@ async def serve_actors(
 ) -> None:
     """Check the server, make the streams, and run the named actors until cancelled.
 
+    It has started once all of them serve, or have fallen, or `SERVED_S` are over.
+
     Raises:
         ServerUnfitError: the nats-server is too old or acknowledges before it has synced.
         FlagError: an actor's name is unknown.
@@ -122,12 +132,23 @@ async def serve_actors(
         await check_server(bus, monitor_url=monitor_url, vouched=settings.bus.vouched)
         await ensure_streams(bus, settings.bus.streams)
     async with anyio.create_task_group() as group:
+        all_served = {kind: anyio.Event() for kind in kinds}
         for kind in kinds:
 
             async def one(kind: str = kind) -> None:
-                await run_one(kind, home=home, settings=settings, urls=urls, credential=credential)
+                await run_one(
+                    kind,
+                    home=home,
+                    settings=settings,
+                    urls=urls,
+                    credential=credential,
+                    served=all_served[kind].set,
+                )
 
             group.start_soon(one)
+        with anyio.move_on_after(SERVED_S):
+            for event in all_served.values():
+                await event.wait()
         task_status.started()
 
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -16,9 +17,10 @@ from servers import NatsServer
 from standin import first_of, local_driver, order_of, until
 from vaultlayer import events as ev
 from vaultlayer import subjects
+from vaultlayer.bus.nats import open_bus
 from vaultlayer.driver import Need, OfferList
 from vaultlayer.errors import VaultLayerError
-from vaultlayer.ids import JobId
+from vaultlayer.ids import ActorId, JobId
 from vaultlayer.job import End, Phase
 from vaultlayer.messages import (
     AbsentReply,
@@ -30,6 +32,7 @@ from vaultlayer.messages import (
 from vaultlayer_actors.dispatcher.offers import COMES_S, GLANCE_S, PATIENT_S, Offers
 from vaultlayer_actors.drivers.local.driver import LocalDriver
 from vaultlayer_actors.drivers.local.processes import is_alive, send
+from vaultlayer_actors.provider_pool.actor import build
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio]
 
@@ -332,3 +335,21 @@ async def test_a_submission_waits_for_a_pool_that_is_just_starting(world: World)
         async with world.pool():
             await until(lambda: bool(found))
     assert found[0].offers
+
+
+async def test_a_pool_says_when_it_serves_and_not_before(world: World) -> None:
+    served, found = anyio.Event(), OfferList(provider="nobody")
+    inbox = subjects.actor_inbox(ActorId("provider_pool-one"))
+    async with (
+        open_bus([world.server.url], None, inbox=inbox, name="provider_pool-one") as bus,
+        anyio.create_task_group() as group,
+    ):
+        context = context_of(world, bus, "provider_pool-one")
+        group.start_soon(build(replace(context, served=served.set)).run)
+        with anyio.fail_after(20.0):
+            await served.wait()
+        found = await world.bus.request(
+            subjects.pool("local", "offers"), Need(gpu_count=0), OfferList, timeout_s=10.0
+        )
+        group.cancel_scope.cancel()
+    assert found.offers

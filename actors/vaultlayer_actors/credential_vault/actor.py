@@ -58,6 +58,7 @@ class CredentialVault:
                     await services.enter_async_context(
                         context.bus.serve(subject, handler, queue=self.kind, allowed=allowed)
                     )
+                context.served()
                 await self._keep_settled(accounts)
 
     def _services(

@@ -47,6 +47,7 @@ class Dispatcher:
     async def run(self) -> None:
         """Serve until cancelled."""
         async with self._people.serve(), self._reports.serve(), anyio.create_task_group() as group:
+            self._context.served()
             group.start_soon(self._rebuild_index)
             group.start_soon(self._custody.run)
             await self._loop.run(self._handle)

@@ -40,6 +40,7 @@ class Fencer:
 
     async def run(self) -> None:
         """Serve until cancelled."""
+        self._context.served()
         async with anyio.create_task_group() as group:
 
             async def look(job_id: JobId) -> float | None:

@@ -13,7 +13,13 @@ import msgspec
 
 from vaultlayer import sealing, subjects
 from vaultlayer.driver import Driver, DriverType, OfferList
-from vaultlayer.errors import ConfigError, DrillError, VaultLayerError
+from vaultlayer.errors import (
+    BrokerDownError,
+    BusTimeoutError,
+    ConfigError,
+    DrillError,
+    VaultLayerError,
+)
 from vaultlayer.ids import CmdId, JobId
 from vaultlayer.job import AttemptState, Job
 from vaultlayer.messages import ProviderSecrets, ProviderSecretsRequest, Sealed
@@ -42,9 +48,11 @@ class ProviderPool:
         self._watches: dict[str, Watch] = {}
         self._orders = Orders(context)
         self._loop = JobLoop(context)
+        self._unheard = set(context.settings.allowed)
 
     async def run(self) -> None:
         """Serve until cancelled."""
+        self._hear_of("")
         try:
             async with anyio.create_task_group() as group:
                 for provider in self._context.settings.allowed:
@@ -54,6 +62,12 @@ class ProviderPool:
             with anyio.move_on_after(VAULT_S, shield=True):
                 for driver in self._drivers.values():
                     await driver.close()
+
+    def _hear_of(self, provider: str) -> None:
+        """Note that a provider is served, or that it cannot be; tell it when that is known of all."""
+        self._unheard.discard(provider)
+        if not self._unheard:
+            self._context.served()
 
     # One provider ---------------------------------------------------------------------------------
 
@@ -90,6 +104,7 @@ class ProviderPool:
         self._drivers[provider], self._watches[provider] = driver, watch
         async with Services(self._context, driver).serve(), anyio.create_task_group() as group:
             self._logger.info("provider_served", provider=provider)
+            self._hear_of(provider)
             group.start_soon(watch.run)
             group.start_soon(Sweeper(self._context, driver).run)
             await self._look_at_all()
@@ -118,6 +133,9 @@ class ProviderPool:
             except VaultLayerError as error:
                 failures += 1
                 self._logger.warning("keys_missing", provider=provider, code=error.code)
+                # A vault that is only just starting has not answered yet.
+                if not isinstance(error, BrokerDownError | BusTimeoutError):
+                    self._hear_of(provider)
                 await anyio.sleep(min(0.2 * 2**failures, RETRY_S_MAX))
 
     async def _refuse(self, provider: str, error: ConfigError) -> None:
@@ -127,6 +145,7 @@ class ProviderPool:
 
         subject = subjects.pool(provider, "offers")
         async with self._context.bus.serve(subject, offers, queue=f"pool-{provider}"):
+            self._hear_of(provider)
             await anyio.sleep_forever()
 
     async def _look_at_all(self) -> None:

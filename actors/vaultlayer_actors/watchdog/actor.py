@@ -58,6 +58,7 @@ class Watchdog:
             probed,
             bus.serve(subjects.agents("beat"), self._beat, allowed=_inbox_of),
         ):
+            self._context.served()
             for _ in range(PROBERS):
                 group.start_soon(self._probe_for_ever, probed.clone())
             group.start_soon(self._members.run, bus)
