@@ -44,7 +44,7 @@ _watched = Known(_Watched)
 
 
 def before(root):
-    """Look at what a call of a root module may change; give what `changes` needs."""
+    """Look at what a call of a root module may change; give what `changes` needs, or None."""
     watched = _watched.of(root)
     if watched.begin():
         named = list(root.named_modules())
@@ -105,8 +105,6 @@ def _mark(value):
 
 def changes(root, seen):
     """Give what has changed in the call, as `((path, where, name, value, spec), …)`, and None for nothing."""
-    if seen is None:
-        return None
     watched = _watched.of(root)
     found = []
     for (path, module, where, name), old in zip(watched.places, seen):

@@ -83,7 +83,7 @@ def _escape_of_one(kind, original):
             value = original(self)
         finally:
             run.depth -= 1
-        log.note(kind, ("list", value) if type(value) is list else value)
+        log.note(kind, pack(value))
         return value
 
     return escaping

@@ -237,8 +237,7 @@ def _next(original):
             run.depth -= 1
         opened.grows = opened.grows or sizes != growing.sizes(opened.loader)
         _note_batch(opened, batch, small_state() if streams.mark() != mark else None)
-        if seen is not None:
-            fetched.note(opened.loader, seen)
+        fetched.note(opened.loader, seen)
         return batch
 
     return __next__
