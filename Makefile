@@ -37,7 +37,7 @@ $(HF4): $(TRAIN) requirements/transformers4.txt
 		-r requirements/transformers4.txt
 	@touch $@
 
-# Frameworks that only the matrix runs; --no-deps keeps torch and all that is there as it is.
+# Frameworks of the matrix and of a few training tests; --no-deps keeps torch and all that is there as it is.
 $(MATRIX): $(TRAIN) requirements/matrix.txt
 	$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements/matrix.txt
 	@touch $@
@@ -80,8 +80,8 @@ integration: $(TRAIN)
 test-clouds: $(TRAIN)
 	$(BIN)/python -m pytest -q $(CLOUDS)
 
-## make test-train   the hooks inside real training: transformers 5.x and 4.5x, plain torch, two ranks
-test-train: $(TRAIN) $(HF4)
+## make test-train   the hooks inside real training: transformers 5.x and 4.5x, plain torch, Keras, two ranks
+test-train: $(MATRIX) $(HF4)
 	VAULTLAYER_TEST_TRANSFORMERS_4=$(abspath $(HF4)) $(BIN)/python -m pytest -q tests/integration tests/ghost -m train $(addprefix --ignore=,$(NATIVE))
 
 ## make test-ghost   exact replay alone; INTERPRETER=/path/to/python (with a torch and NumPy of its own) runs the scripts
@@ -89,7 +89,7 @@ test-ghost: $(TRAIN)
 	VAULTLAYER_TEST_INTERPRETER=$(INTERPRETER) $(BIN)/python -m pytest -q tests/ghost -m train
 
 ## make test-native  native resume in its variety; not part of the CI run until it was seen whole
-test-native: $(TRAIN) $(HF4)
+test-native: $(MATRIX) $(HF4)
 	VAULTLAYER_TEST_TRANSFORMERS_4=$(abspath $(HF4)) $(BIN)/python -m pytest -q -m train $(NATIVE)
 
 ## make test-cuda    ghost replay on a CUDA device, with the torch that the interpreter has; skipped without one
