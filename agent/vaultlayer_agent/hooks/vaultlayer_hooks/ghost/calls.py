@@ -222,7 +222,8 @@ def _backward(original):
         inputs = bytes([x.grad is not None for x in _take_leaves()]) if _leaves else b""
         log.note("backward", (mask, inputs))
         run.pulse.loss(tensors)
-        boundary.reached("backward", None)
+        if not boundary.found.outer_steps:
+            boundary.reached("backward", None)
         return None
 
     return backward

@@ -45,8 +45,8 @@ def _zero_grad(original):
     def zero_grad(self, *args, **kwargs):
         if run.mode != OFF and get_ident() == run.main:
             boundary.zeroed(self)
-            plain = not (args or kwargs) and hasattr(self, "_zero_grad_profile_name")
-            if run.mode == REPLAY and run.started and plain:
+            plain = run.mode == REPLAY and run.started and not (args or kwargs)
+            if plain and hasattr(self, "_zero_grad_profile_name"):
                 return _forget_gradients(self)
         return original(self, *args, **kwargs)
 

@@ -34,9 +34,12 @@ class Pulse:
 
     def loss(self, tensors):
         """Note the loss of a backward pass that has just ended."""
-        root = tensors if isinstance(tensors, run.torch.Tensor) else None
-        if root is not None and root.numel() == 1:
-            self._sample("loss", root)
+        if not isinstance(tensors, run.torch.Tensor) or tensors.numel() != 1:
+            return
+        if tensors.is_cuda or self._is_late:
+            self._sample("loss", tensors)
+        else:
+            log.note("loss", ("list", _read(tensors)))
 
     def gradient(self, tensors):
         """Note a few elements of a gradient that no optimizer and no backward pass has seen."""

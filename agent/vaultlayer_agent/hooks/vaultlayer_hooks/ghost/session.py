@@ -2,7 +2,6 @@
 
 import os
 import sys
-import time
 
 from vaultlayer_hooks import channel
 from vaultlayer_hooks.finder import DIVERGED_STATUS
@@ -14,6 +13,7 @@ from vaultlayer_hooks.ghost import (
     snapshot,
     vls,
 )
+from vaultlayer_hooks.ghost.log import now_s
 from vaultlayer_hooks.ghost.reached import Reached
 from vaultlayer_hooks.ghost.state import (
     OFF,
@@ -28,7 +28,6 @@ from vaultlayer_hooks.ghost.tail import Tail
 KEPT = 2
 TELL_STEP_S = 0.2
 CLOSER_PATIENCE_STEPS = 64
-_clock = time.perf_counter  # before the script's own calls of it are recorded
 UNORDERED = pulse.KINDS | {"seed"}
 
 
@@ -46,8 +45,8 @@ class Session:
         self.due_at_step = None
         self.due = False
         self.due_since = 0
-        self.last_at = _clock()
-        self.began = _clock()
+        self.last_at = now_s()
+        self.began = now_s()
         self.reader = None
         self.hurried_until = 0.0
         self.proven = set()
@@ -71,7 +70,7 @@ class Session:
         """A step of a recording (or of a live run) has ended; runs inside our own depth."""
         run.pulse.step(run.steps)
         self.reached.note(run.steps)
-        now = _clock()
+        now = now_s()
         if now >= self.listen_at:
             self.listen_at = now + channel.READ_EVERY_S
             self._listen()
@@ -115,7 +114,7 @@ class Session:
     def _take_notice(self, message):
         """The machine will be taken: what has happened must be on the disk; the agent asks for more."""
         run.writer.flush()
-        self.hurried_until = _clock() + float(message.get("grace_s") or 0.0)
+        self.hurried_until = now_s() + float(message.get("grace_s") or 0.0)
 
     def _is_due(self, key, now):
         if self.shot is not None:
@@ -136,7 +135,7 @@ class Session:
     def _snapshot(self, key):
         self.due = False
         self.due_since = 0
-        self.last_at = _clock()
+        self.last_at = now_s()
         self.number += 1
         shot = snapshot.Shot(self.number, key)
         meta = {"number": str(self.number)}
@@ -165,7 +164,7 @@ class Session:
     def _watch(self):
         shot = self.shot
         # A notice leaves no time for a proof, but only where an earlier snapshot's has held is none needed.
-        hurry = shot.key in self.proven and _clock() < self.hurried_until
+        hurry = shot.key in self.proven and now_s() < self.hurried_until
         if not (run.proof.is_over() or hurry or run.proof.void):
             return
         # A test that dies at a step must not depend on how fast the disk was.
@@ -206,7 +205,7 @@ class Session:
         self._go_live(sys._getframe(2))
 
     def _go_live(self, frame):
-        began = _clock()
+        began = now_s()
         replay_ms = (began - self.began) * 1e3
         try:
             golive.restore(self.reader, frame, run.result)
@@ -224,7 +223,7 @@ class Session:
         run.mode = RECORD
         run.went_live = True
         self.mute.off()
-        self.last_at = _clock()
+        self.last_at = now_s()
         self.told_at = 0.0
         meta = {
             "replay_ms": "%.1f" % replay_ms,
