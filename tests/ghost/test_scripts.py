@@ -48,6 +48,7 @@ ROWS = Path(__file__).parents[1] / "matrix" / "scripts"
         ("functional", 45, 85),
         ("derivatives", 24, 100),
         ("weighted", 35, 65),
+        ("raw_weights", 45, 85),
     ],
 )
 def test_a_script_resumes_exactly_through_two_deaths(

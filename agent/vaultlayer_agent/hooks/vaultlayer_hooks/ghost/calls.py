@@ -4,20 +4,18 @@ import functools
 import sys
 from _thread import get_ident
 
-from vaultlayer_hooks.ghost import attributes, boundary, log, module_hooks, raised, specs
+from vaultlayer_hooks.ghost import attributes, boundary, leaves, log, module_hooks, raised, specs
 from vaultlayer_hooks.ghost.rng import set_small_state, small_state, streams
 from vaultlayer_hooks.ghost.state import OFF, REPLAY, deep, run
 
-NODES_MOST = 10_000
-LEAVES_MOST = 64
 _ghost_grads = {}
-_leaves = []
 _masks = {"last": None}
 _transforms = [lambda: None]
 
 
 def patch(torch):
     """Wrap module calls, backward passes and what else works on tensors only."""
+    leaves.patch(torch)
     torch.nn.Module.__call__ = _module_call(torch, torch.nn.Module.__call__)
     torch.autograd.backward = _backward(torch.autograd.backward)
     torch.autograd.grad = _grad(torch.autograd.grad)
@@ -50,9 +48,9 @@ def _module_call(torch, original):
             run.begin()
             boundary.track_module(self)
         run.begin()
-        _note_leaves(args)
+        leaves.note(args)
         if kwargs:
-            _note_leaves(kwargs.values())
+            leaves.note(kwargs.values())
         if run.mode == REPLAY:
             result = replayed("call", original, (self, *args), kwargs)
             specs.take_new()
@@ -108,7 +106,11 @@ def replayed(kind, original, args, kwargs):
     module_hooks.play()
     raised.again(kind)
     which, state = specs.take_with_specs(kind)
-    result = deep(original, args, kwargs) if which is None else specs.ghost_of(which)
+    if which is None:
+        result = deep(original, args, kwargs)
+    else:
+        result = specs.ghost_of(which)
+        leaves.link(result, args, kwargs)
     if state is not None:
         set_small_state(state)
     return result
@@ -148,49 +150,6 @@ def _grad(original):
     return grad
 
 
-def _note_leaves(values):
-    """Note the inputs of a root call that will get a gradient."""
-    tensor = run.torch.Tensor
-    for x in values:
-        if isinstance(x, tensor) and x.requires_grad and x.is_leaf and len(_leaves) < LEAVES_MOST:
-            _leaves.append(x)
-
-
-def _take_leaves():
-    leaves = list(_leaves)
-    _leaves.clear()
-    return leaves
-
-
-def _give_leaf_grads(tensors, inputs):
-    """Give gradients to the leaves that no optimizer and no module owns: attacked inputs, raw weights."""
-    for has, leaf in zip(inputs, _take_leaves() if _leaves else ()):
-        if has and leaf.grad is None:
-            leaf.grad = run.torch.zeros_like(leaf, requires_grad=False)
-    if not boundary.modules():
-        _give_raw_grads(tensors)
-
-
-def _give_raw_grads(tensors):
-    """Without any module the graph is a real one, and names the weights."""
-    roots = tensors if isinstance(tensors, (list, tuple)) else (tensors,)
-    leaves = []
-    seen = set()
-    stack = [t.grad_fn for t in roots if isinstance(t, run.torch.Tensor) and t.grad_fn is not None]
-    while stack and len(seen) < NODES_MOST:
-        node = stack.pop()
-        if node in seen:
-            continue
-        seen.add(node)
-        if hasattr(node, "variable"):
-            leaves.append(node.variable)
-        stack.extend(following for following, _ in node.next_functions if following is not None)
-    known = {id(p) for p in boundary.parameters().values()}
-    for leaf in leaves:
-        if id(leaf) not in known and leaf.grad is None:
-            leaf.grad = run.torch.zeros_like(leaf, requires_grad=False)
-
-
 def _backward(original):
     is_compiling = run.is_compiling
 
@@ -205,7 +164,7 @@ def _backward(original):
             raised.again("backward")
             mask, inputs = specs.take_with_specs("backward")
             _give_ghost_grads(mask)
-            _give_leaf_grads(tensors, inputs)
+            leaves.give_gradients(tensors, inputs, kwargs.get("inputs"))
             boundary.reached("backward", None)
             return None
         run.depth += 1
@@ -219,8 +178,7 @@ def _backward(original):
         finally:
             run.depth -= 1
             module_hooks.calls -= 1
-        inputs = bytes([x.grad is not None for x in _take_leaves()]) if _leaves else b""
-        log.note("backward", (mask, inputs))
+        log.note("backward", (mask, leaves.mask()))
         run.pulse.loss(tensors)
         if not boundary.found.outer_steps:
             boundary.reached("backward", None)
@@ -265,9 +223,4 @@ _COUNTED = sys.getrefcount([object()][0])
 def forget_ghosts():
     """Let go of the ghost gradients."""
     _ghost_grads.clear()
-    _leaves.clear()
-
-
-def held_ids():
-    """Give the ids of inputs that only we still hold."""
-    return [id(x) for x in _leaves]
+    leaves.forget()

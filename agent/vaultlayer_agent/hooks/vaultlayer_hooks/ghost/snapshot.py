@@ -10,8 +10,8 @@ from vaultlayer_hooks.ghost import (
     addresses,
     boundary,
     caches,
-    calls,
     held,
+    leaves,
     live,
     loaders,
     memory,
@@ -106,7 +106,7 @@ def own_tensors():
     ids.update(run.pulse.own())
     ids.update(run.staging.own())
     ids.update(held.held_ids())
-    ids.update(calls.held_ids())
+    ids.update(leaves.held_ids())
     return ids
 
 
