@@ -20,6 +20,7 @@ MATRIX = SCRIPTS.parents[1] / "matrix" / "scripts"
         (SCRIPTS / "again.py", None),
         (SCRIPTS / "patches.py", None),
         (SCRIPTS / "scripted.py", None),
+        (SCRIPTS / "scalars_in_lists.py", None),
         (SCRIPTS / "old_graph.py", 0),
         (SCRIPTS / "hidden_tensor.py", 0),
         (MATRIX / "maml.py", None),

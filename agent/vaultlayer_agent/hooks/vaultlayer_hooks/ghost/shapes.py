@@ -7,6 +7,7 @@ recorded result.
 import functools
 from _thread import get_ident
 
+from vaultlayer_hooks.ghost import slots
 from vaultlayer_hooks.ghost.calls import skipped, through
 from vaultlayer_hooks.ghost.state import OFF, REPLAY, run
 
@@ -52,6 +53,7 @@ def patch(torch):
             setattr(torch.Tensor, name, _in_place(original))
     torch.Tensor.__getitem__ = _getitem(torch, torch.Tensor.__getitem__)
     torch.Tensor.__setitem__ = _setitem(torch.Tensor.__setitem__)
+    slots.only_subscripts(torch.Tensor)
 
 
 def _only_condition(name, original):
