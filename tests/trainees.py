@@ -118,6 +118,7 @@ class Trainee:
         self._empty()
         write(self.work, self.code)
         code = code_of(self.work, list(self.code))
+        held = str(kill.step) if isinstance(kill, AtStep) and kill.training == 1 else ""
         if resume is not None:
             restore(resume, self.work)
         write(self.work, self.beside)
@@ -134,7 +135,8 @@ class Trainee:
                     process = subprocess.Popen(
                         self.command,
                         cwd=self.work,
-                        env=self._hooked(resume) if hooks else self.env(),
+                        env=(self._hooked(resume) if hooks else self.env())
+                        | {"HOLD_AT_STEP": held},
                         stdout=sink,
                         stderr=subprocess.STDOUT,
                     )
@@ -274,16 +276,14 @@ class AtStep:
     """True once, when a training of this number has come so far."""
 
     def __init__(self, step: int, training: int = 1) -> None:
-        self._step = step
-        self._training = training
+        self.step = step
+        self.training = training
         self._seen = 0
 
     def __call__(self, event: HookEvent) -> bool:
         self._seen += event.kind == "train"
         return (
-            self._seen == self._training
-            and event.kind == "step"
-            and (event.step or 0) >= self._step
+            self._seen == self.training and event.kind == "step" and (event.step or 0) >= self.step
         )
 
 

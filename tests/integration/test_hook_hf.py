@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from trainees import Run, Trainee, history_of, restore
+from trainees import AtStep, Run, Trainee, history_of, restore
 from vaultlayer_agent.capture import HookEvent
 
 pytest.importorskip("torch")
@@ -50,10 +50,6 @@ def trainee(packages: str, tmp_path: Path) -> Trainee:
     return Trainee(tmp_path, "hf_trainer.py", *WORDS, packages=packages)
 
 
-def at_step(step: int) -> Callable[[HookEvent], bool]:
-    return lambda event: event.kind == "step" and (event.step or 0) >= step
-
-
 def in_save_of(step: int) -> Callable[[HookEvent], bool]:
     return lambda event: event.kind == "checkpoint_begin" and event.step == step
 
@@ -87,7 +83,7 @@ async def test_a_hooked_run_computes_bit_for_bit_what_a_bare_one_does(
 async def test_a_run_killed_at_a_step_ends_as_if_nothing_had_happened(
     trainee: Trainee, bare: Bare, step: int
 ) -> None:
-    first = await trainee.run(kill=at_step(step))
+    first = await trainee.run(kill=AtStep(step))
     assert first.status == -9
     newest = first.saved[-1]
     assert newest.cut.step == step // 8 * 8
@@ -118,14 +114,14 @@ async def test_a_run_killed_in_a_save_goes_on_from_the_save_before(
 async def test_a_run_killed_twice_ends_as_if_nothing_had_happened(
     trainee: Trainee, bare: Bare
 ) -> None:
-    first = await trainee.run(kill=at_step(11))
-    second = await trainee.run(resume=first.saved[-1], kill=at_step(30))
+    first = await trainee.run(kill=AtStep(11))
+    second = await trainee.run(resume=first.saved[-1], kill=AtStep(30))
     assert second.status == -9
     newest = second.saved[-1]
+    assert newest.cut.step == 24
     third = await trainee.run(resume=newest)
     same_as_bare(trainee, third, bare)
-    assert third.told("resumed")[0].step == newest.cut.step
-    assert (newest.cut.step or 0) >= 24, "a busy machine may come to save once more before it dies"
+    assert third.told("resumed")[0].step == 24
 
 
 @pytest.mark.anyio
@@ -145,7 +141,7 @@ async def test_without_hooks_polling_finds_every_checkpoint_whole(
 async def test_a_half_written_checkpoint_that_lies_there_is_not_resumed_from(
     trainee: Trainee, bare: Bare
 ) -> None:
-    first = await trainee.run(kill=at_step(20))
+    first = await trainee.run(kill=AtStep(20))
     broken = first.saved[-1].directory / "out/checkpoint-99"
     broken.mkdir()
     (broken / "model.safetensors").write_bytes(b"half of it")
@@ -159,8 +155,10 @@ async def test_a_half_written_checkpoint_that_lies_there_is_not_resumed_from(
 async def test_a_save_that_the_agent_asks_for_is_made_at_the_end_of_the_step(
     trainee: Trainee,
 ) -> None:
+    # A busy machine may come seconds late with what it asks.
+    trainee.command += ["--step-delay", "0.5"]
     run = await trainee.run(
-        save=at_step(11), kill=lambda event: event.kind == "checkpoint_begin" and event.step == 16
+        save=AtStep(11), kill=lambda event: event.kind == "checkpoint_begin" and event.step == 16
     )
     asked = [event.step or 0 for event in run.told("checkpoint_end")]
     assert any(8 < step < 16 for step in asked)

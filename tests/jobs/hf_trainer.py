@@ -5,6 +5,7 @@
 import argparse
 import hashlib
 import json
+import os
 import sys
 import time
 
@@ -17,6 +18,9 @@ from transformers import (
     TrainingArguments,
     set_seed,
 )
+
+HOLD_AT_STEP = int(os.environ.get("HOLD_AT_STEP") or 1 << 30)
+"""Where a run that is to be killed waits for it, however late the test comes."""
 
 
 class Sequences(torch.utils.data.Dataset):
@@ -41,6 +45,12 @@ class Slow(TrainerCallback):
 
     def __init__(self, delay_s):
         self.delay_s = delay_s
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        if state.global_step == HOLD_AT_STEP:
+            time.sleep(0.5)  # of steps that follow each other fast not each one is told
+        while state.global_step > HOLD_AT_STEP:
+            time.sleep(1)
 
     def on_step_end(self, args, state, control, **kwargs):
         time.sleep(self.delay_s)
