@@ -21,6 +21,7 @@ MATRIX = SCRIPTS.parents[1] / "matrix" / "scripts"
         (SCRIPTS / "patches.py", None),
         (SCRIPTS / "scripted.py", None),
         (SCRIPTS / "scalars_in_lists.py", None),
+        (SCRIPTS / "overridden.py", None),
         (SCRIPTS / "old_graph.py", 0),
         (SCRIPTS / "hidden_tensor.py", 0),
         (MATRIX / "maml.py", None),

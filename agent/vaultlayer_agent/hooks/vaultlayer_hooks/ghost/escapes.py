@@ -5,6 +5,7 @@ import importlib
 from _thread import get_ident
 
 from vaultlayer_hooks.ghost import log
+from vaultlayer_hooks.ghost.overriding import overridable
 from vaultlayer_hooks.ghost.state import OFF, REPLAY, run
 
 METHODS = (
@@ -41,7 +42,8 @@ def patch(torch):
             wrap = _escape_of_one if name in ALONE else escape
             setattr(torch.Tensor, name, wrap(name.strip("_"), original))
     for name in FUNCTIONS:
-        setattr(torch, name, escape(name, getattr(torch, name)))
+        original = getattr(torch, name)
+        setattr(torch, name, overridable(torch, original, escape(name, original)))
 
 
 def escape(kind, original):

@@ -9,6 +9,7 @@ from _thread import get_ident
 
 from vaultlayer_hooks.ghost import slots
 from vaultlayer_hooks.ghost.calls import skipped, through
+from vaultlayer_hooks.ghost.overriding import overridable
 from vaultlayer_hooks.ghost.state import OFF, REPLAY, run
 
 FUNCTIONS = (
@@ -35,18 +36,15 @@ SAMPLERS = ("_standard_gamma", "_sample_dirichlet")
 
 def patch(torch):
     """Wrap them, each under all its names."""
+    for name in METHODS:
+        _wrap(torch.Tensor, name, skipped)
     for owner, names in (
         (torch, FUNCTIONS + list(SAMPLERS)),
-        (torch.Tensor, METHODS),
         (torch.linalg, LINALG),
         (torch.nn.functional, LOSSES),
     ):
         for name in names:
-            original = getattr(owner, name, None)
-            if callable(original):
-                wrap = _only_condition if name == "where" else skipped
-                wrap = _only_tensors if name in ("arange", "linspace") else wrap
-                setattr(owner, name, wrap(name, original))
+            _wrap(owner, name, functools.partial(_function, torch))
     for name in IN_PLACE:
         original = getattr(torch.Tensor, name, None)
         if original is not None:
@@ -54,6 +52,21 @@ def patch(torch):
     torch.Tensor.__getitem__ = _getitem(torch, torch.Tensor.__getitem__)
     torch.Tensor.__setitem__ = _setitem(torch.Tensor.__setitem__)
     slots.only_subscripts(torch.Tensor)
+
+
+def _wrap(owner, name, wrap):
+    original = getattr(owner, name, None)
+    if callable(original):
+        setattr(owner, name, wrap(name, original))
+
+
+def _function(torch, name, original):
+    wrap = _only_condition if name == "where" else skipped
+    wrap = _only_tensors if name in ("arange", "linspace") else wrap
+    wrapper = overridable(torch, original, wrap(name, original))
+    if vars(torch.functional).get(name) is original:
+        setattr(torch.functional, name, wrapper)
+    return wrapper
 
 
 def _only_condition(name, original):
