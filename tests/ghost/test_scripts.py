@@ -49,6 +49,7 @@ ROWS = Path(__file__).parents[1] / "matrix" / "scripts"
         ("derivatives", 24, 100),
         ("weighted", 35, 65),
         ("raw_weights", 45, 85),
+        ("fetches_by_globals", 35, 65),
     ],
 )
 def test_a_script_resumes_exactly_through_two_deaths(

@@ -10,11 +10,12 @@ import itertools
 import sys
 import types
 import weakref
+from gc import get_referents
 
-from vaultlayer_hooks.ghost import log, plain
+from vaultlayer_hooks.ghost import log, plain, rng
 from vaultlayer_hooks.ghost.known import Known
 from vaultlayer_hooks.ghost.plain import PLAIN
-from vaultlayer_hooks.ghost.state import run
+from vaultlayer_hooks.ghost.state import is_user_file, is_user_module, run
 
 ITEMS_MOST = 64
 ARRAY_MOST_B = 1 << 20
@@ -24,7 +25,8 @@ LOOKS, LOOK_EVERY = 3, 64
 CONTAINERS = (list, dict, set)
 # In the order in which they are looked for; workers change copies of the last two only.
 SAMPLERS, OTHERS = ("sampler", "batch_sampler"), ("dataset", "collate_fn")
-_FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, types.ModuleType, type)
+_NO_HOLDERS = (types.BuiltinFunctionType, types.ModuleType, type)
+GLOBALS = "globals of "
 
 
 class _Watched:
@@ -47,32 +49,94 @@ _known = Known(_Watched)
 
 def holders(loader, names):
     """Give `{path: instance}` of what a loader fetches through, and of the instances in its attributes."""
-    found, seen = {}, set()
+    return _reach(loader, names).instances
+
+
+def streams(loader):
+    """Give the random streams that what a fetch calls holds or names."""
+    return _reach(loader, SAMPLERS + OTHERS).streams
+
+
+class _Reach:
+    """What a loader fetches through: instances, random streams, and globals that its functions name."""
+
+    def __init__(self):
+        self.instances = {}
+        self.globals = {}
+        self.streams = []
+        self._seen = set()
+
+    def add(self, value, path, depth=0):
+        """Add what a fetch may call, and what that holds."""
+        if isinstance(value, types.MethodType):
+            value = value.__self__
+        if isinstance(value, functools.partial):
+            parts = (value.func, *value.args, *value.keywords.values())
+            for number, part in enumerate(parts):
+                self.add(part, "%s(%d)" % (path, number), depth + 1)
+        elif isinstance(value, types.FunctionType):
+            self._add_function(value, path, depth)
+        elif rng.is_stream(value):
+            if not any(value is one for one in self.streams):
+                self.streams.append(value)
+        else:
+            self._add_instance(value, path, depth)
+
+    def _add_instance(self, value, path, depth):
+        opaque = (run.torch.nn.Module, run.torch.Tensor, *_NO_HOLDERS)
+        names = getattr(value, "__dict__", None)
+        if (
+            type(names) is not dict
+            or isinstance(value, opaque)
+            or not type(value).__weakrefoffset__
+        ):
+            return
+        if id(value) in self._seen or depth > DEPTH_MOST:
+            return
+        self._seen.add(id(value))
+        self.instances[path] = value
+        for cls in type(value).__mro__:
+            for function in list(vars(cls).values()) if is_user_module(cls.__module__) else ():
+                if isinstance(function, types.FunctionType):
+                    self._add_function(function, path + "()", depth + 1)
+        for name, item in list(names.items()):
+            inside = item if isinstance(item, (list, tuple)) and len(item) < ITEMS_MOST else (item,)
+            for number, held in enumerate(inside):
+                self.add(held, "%s.%s[%d]" % (path, name, number), depth + 1)
+
+    def _add_function(self, function, path, depth):
+        """Add what a function of the script's names: globals, and what its closure holds."""
+        code = function.__code__
+        if id(function) in self._seen or depth > DEPTH_MOST or not is_user_file(code.co_filename):
+            return
+        self._seen.add(id(function))
+        for name, cell in zip(code.co_freevars, function.__closure__ or ()):
+            for held in get_referents(cell):
+                self.add(held, "%s<%s>" % (path, name), depth + 1)
+        module = function.__globals__.get("__name__")
+        for name in _names_in(code):
+            value = function.__globals__.get(name)
+            if type(value) in PLAIN or type(value) in CONTAINERS or _is_array(value):
+                if vars(sys.modules.get(module, types)) is function.__globals__:
+                    self.globals[GLOBALS + module, name] = sys.modules[module]
+            else:
+                self.add(value, "%s.%s" % (path, name), depth + 1)
+
+
+def _names_in(code):
+    """Give the names that code uses of its globals, and of attributes."""
+    names = list(code.co_names)
+    for inner in code.co_consts:
+        if isinstance(inner, types.CodeType):
+            names += _names_in(inner)
+    return names
+
+
+def _reach(loader, names):
+    reach = _Reach()
     for name in names:
-        _add(getattr(loader, name, None), name, 0, found, seen)
-    return found
-
-
-def _add(value, path, depth, found, seen):
-    if isinstance(value, types.MethodType):
-        value = value.__self__
-    if isinstance(value, functools.partial):
-        parts = (value.func, *value.args, *value.keywords.values())
-        for number, part in enumerate(parts):
-            _add(part, "%s(%d)" % (path, number), depth + 1, found, seen)
-        return
-    opaque = (run.torch.nn.Module, run.torch.Tensor, *_FUNCTIONS)
-    names = getattr(value, "__dict__", None)
-    if type(names) is not dict or isinstance(value, opaque) or not type(value).__weakrefoffset__:
-        return
-    if id(value) in seen or depth > DEPTH_MOST:
-        return
-    seen.add(id(value))
-    found[path] = value
-    for name, item in list(names.items()):
-        inside = item if isinstance(item, (list, tuple)) and len(item) < ITEMS_MOST else (item,)
-        for number, held in enumerate(inside):
-            _add(held, "%s.%s[%d]" % (path, name, number), depth + 1, found, seen)
+        reach.add(getattr(loader, name, None), name)
+    return reach
 
 
 def _names(loader):
@@ -83,11 +147,9 @@ def before(loader):
     """Look at what a fetch may change; give what `note` needs."""
     watched = _known.of(loader)
     if watched.begin():
-        places = [
-            (path, name, holder)
-            for path, holder in holders(loader, _names(loader)).items()
-            for name in vars(holder)
-        ]
+        reach = _reach(loader, _names(loader))
+        places = [(p, name, held) for p, held in reach.instances.items() for name in vars(held)]
+        places += [(path, name, module) for (path, name), module in reach.globals.items()]
     elif watched.moving:
         places = [(path, name, at()) for (path, name), at in watched.moving.items()]
     else:
@@ -172,7 +234,9 @@ def put(loader):
         return
     there = holders(loader, _names(loader))
     for path, name, change in log.take("fetched"):
-        holder = there.get(path)
+        holder = (
+            sys.modules.get(path[len(GLOBALS) :]) if path.startswith(GLOBALS) else there.get(path)
+        )
         if holder is None:
             run.diverge("what a loader fetches through is gone in the replay: %s" % path)
         names = vars(holder)

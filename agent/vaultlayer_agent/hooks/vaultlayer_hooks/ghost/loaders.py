@@ -138,7 +138,7 @@ def _own_streams(loader):
     seen = set()
     for name in ("dataset", "sampler", "batch_sampler", "generator", "collate_fn"):
         _search(getattr(loader, name, None), 0, seen, found)
-    return found
+    return found + [stream for stream in fetched.streams(loader) if id(stream) not in seen]
 
 
 def _search(value, depth, seen, found):
@@ -325,7 +325,7 @@ def skipped_ids():
         if loader is not None:
             ids[id(loader)] = loader
             held = fetched.holders(loader, fetched.SAMPLERS + fetched.OTHERS)
-            ids.update((id(part), part) for part in held.values())
+            ids.update((id(part), part) for part in [*held.values(), *_own_streams(loader)])
     return set(ids)
 
 

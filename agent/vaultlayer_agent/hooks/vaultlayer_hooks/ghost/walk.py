@@ -206,7 +206,7 @@ class Walk:
                 self._push_items(enumerate(value.ravel().tolist()), path, owner, None)
             return True
         if rng.is_stream(value):
-            self.streams[id(value)] = (value, path, owner)
+            self.streams[id(value)] = (value, path, SKIPPED if id(value) in self.skipped else owner)
             return True
         return False
 
