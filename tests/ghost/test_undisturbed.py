@@ -22,6 +22,7 @@ MATRIX = SCRIPTS.parents[1] / "matrix" / "scripts"
         (SCRIPTS / "scripted.py", None),
         (SCRIPTS / "scalars_in_lists.py", None),
         (SCRIPTS / "overridden.py", None),
+        (SCRIPTS / "pickled_functions.py", None),
         (SCRIPTS / "old_graph.py", 0),
         (SCRIPTS / "hidden_tensor.py", 0),
         (MATRIX / "maml.py", None),

@@ -30,6 +30,8 @@ def _ghost(name, function, *args):
         import importlib
 
         getattr(importlib.import_module("vaultlayer_hooks.ghost." + name), function)(*args)
+        for module in args:
+            importlib.import_module("vaultlayer_hooks.ghost.names").settle(module)
     except Exception as failure:
         reason = "the hooks cannot be set up: %s: %s" % (type(failure).__name__, failure)
         if os.environ.get("VAULTLAYER_GHOST_MODE") == "replay":

@@ -17,6 +17,7 @@ from vaultlayer_hooks.ghost import (
     measures,
     memory,
     module_hooks,
+    names,
     optimizers,
     proof,
     pulse,
@@ -138,6 +139,7 @@ def _begin(torch, directory):
     torchscript.patch()
     measures.patch_torch(torch)
     staging.patch(torch)
+    names.settle_torch(torch)
     if os.environ.get("VAULTLAYER_GHOST_MODE") == "replay":
         _start_replay(session)
     else:
