@@ -7,7 +7,7 @@ and then later; a replay learns the same from the log.
 
 import weakref
 
-from vaultlayer_hooks.ghost import plain, specs
+from vaultlayer_hooks.ghost import kinds, plain, specs
 from vaultlayer_hooks.ghost.known import Known
 from vaultlayer_hooks.ghost.state import run
 
@@ -85,8 +85,10 @@ def _now(module, where, name):
 
 
 def _is_kept(module, where, name):
-    kind = type(_now(module, where, name))
-    return kind in PLAIN or kind in CONTAINERS or _is_described(kind)
+    value = _now(module, where, name)
+    kind = type(value)
+    known = kind in PLAIN or kind in CONTAINERS or _is_described(kind)
+    return known or _form(value, kind) is not None
 
 
 def _is_described(kind):
@@ -95,12 +97,22 @@ def _is_described(kind):
     return is_tensor or specs.is_distribution(kind)
 
 
+def _form(value, kind):
+    """Give the form of a number, a member of an enumeration or the like, or of a function; None of others."""
+    if kind not in kinds.NAMED:
+        return kinds.form(value, kind)
+    name = kinds.named(value)
+    return name if "<" not in name[2] else None
+
+
 def _mark(value):
     """Give what tells whether something is still this value, without keeping it alive."""
     kind = type(value)
     if kind in PLAIN:
         return value
-    return weakref.ref(value) if _is_described(kind) else ("id", id(value))
+    if _is_described(kind):
+        return weakref.ref(value)
+    return _form(value, kind) or ("id", id(value))
 
 
 def changes(root, seen):
@@ -134,7 +146,8 @@ def _has_changed(old, new, is_moving):
         return new is not old and (kind is not type(old) or new != old)
     if _is_described(kind):
         return type(old) is not weakref.ref or old() is not new
-    return is_moving or old != ("id", id(new))
+    form = _form(new, kind) if kind not in CONTAINERS else None
+    return old != form if form is not None else is_moving or old != ("id", id(new))
 
 
 def _described(change):
@@ -148,7 +161,9 @@ def _described(change):
         copied = plain.copy_of(value)
         kept = plain.form(copied, value) if copied is not None else None
     else:
-        return None
+        kept = _form(value, kind)
+        if kept is None:
+            return None
     which = specs.number_of(value) if kept is None else None
     return None if kept is None and which is None else (path, where, name, kept, which)
 

@@ -76,6 +76,7 @@ class Boundaries:
     def __init__(self):
         self.modules = Alive()
         self.optimizers = Alive()
+        self.generators = Alive()
         self.known_modules = {}
         self.params = None
         self.numbers = {}
@@ -141,6 +142,17 @@ def optimizers():
 def modules():
     """Give the root modules that are alive, with their numbers."""
     return found.modules.items()
+
+
+def draws_from(generator):
+    """Remember a random stream from which a call draws that a replay skips; None is no stream."""
+    if generator is not None and found.generators.number_of(generator) < 0:
+        found.generators.add(generator)
+
+
+def generators():
+    """Give the streams that are alive, with their numbers."""
+    return found.generators.items()
 
 
 def parameters_of(optimizer):

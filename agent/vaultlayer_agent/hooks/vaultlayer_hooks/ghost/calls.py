@@ -86,6 +86,8 @@ def skipped(kind, original):
         if run.is_compiling() or run.opaque or is_transforming():
             return original(*args, **kwargs)
         run.begin()
+        if kwargs:
+            boundary.draws_from(kwargs.get("generator"))
         return through(kind, original, args, kwargs)
 
     return skipping
@@ -162,23 +164,27 @@ def _backward(original):
         if run.mode == REPLAY:
             module_hooks.play()
             raised.again("backward")
-            mask, inputs = specs.take_with_specs("backward")
+            mask, inputs, state = specs.take_with_specs("backward")
+            if state is not None:
+                set_small_state(state)
             _give_ghost_grads(mask)
             leaves.give_gradients(tensors, inputs, kwargs.get("inputs"))
             boundary.reached("backward", None)
             return None
+        mark = streams.mark()
         run.depth += 1
         module_hooks.calls += 1
         try:
             original(tensors, *args, **kwargs)
             mask = _grad_mask()
         except Exception as error:
-            raised.note("backward", error)
+            raised.note("backward", error, small_state() if streams.mark() != mark else None)
             raise
         finally:
             run.depth -= 1
             module_hooks.calls -= 1
-        log.note("backward", (mask, leaves.mask()))
+        state = small_state() if streams.mark() != mark else None
+        log.note("backward", (mask, leaves.mask(), state))
         run.pulse.loss(tensors)
         if not boundary.found.outer_steps:
             boundary.reached("backward", None)

@@ -12,7 +12,7 @@ import types
 import weakref
 from gc import get_referents
 
-from vaultlayer_hooks.ghost import log, plain, rng
+from vaultlayer_hooks.ghost import kinds, log, plain, rng
 from vaultlayer_hooks.ghost.known import Known
 from vaultlayer_hooks.ghost.plain import PLAIN
 from vaultlayer_hooks.ghost.state import is_user_file, is_user_module, run
@@ -164,7 +164,7 @@ def _mark(value):
         return value
     if kind in CONTAINERS:
         return (len(value), plain.copy_of(value) if len(value) <= ITEMS_MOST else None)
-    return value.copy() if _is_array(value) else None
+    return value.copy() if _is_array(value) else kinds.form(value, kind)
 
 
 def _is_array(value):
@@ -194,11 +194,14 @@ def _change(old, new):
         return None if type(old) is kind and old == new else ("plain", new)
     if kind in CONTAINERS:
         return _change_in(old, new, kind)
-    return _change_of_array(old, new) if _is_array(new) else None
+    if _is_array(new):
+        return _change_of_array(old, new)
+    form = kinds.form(new, kind)
+    return None if form is None or (type(old) is tuple and old == form) else ("plain", form)
 
 
 def _change_in(old, new, kind):
-    length, copied = old if type(old) is tuple else (None, None)
+    length, copied = old if type(old) is tuple and len(old) == 2 else (None, None)
     if len(new) <= ITEMS_MOST:
         whole = plain.copy_of(new)
         if whole is None or (copied is not None and plain.same(copied, whole)):

@@ -68,6 +68,7 @@ def restore(reader, frame, result):
     rng.set_small_state(small)
     run.files.put_image(files)
     serialized.put(kept)
+    run.proof.guard([tensor for tensor, _ in walk.tensors.values()])
     specs.forget_ghosts()
     samplers.forget()
 

@@ -46,8 +46,10 @@ def unreached(walk, ours):
     missing = [t for t in missing if id(t) not in walk.tensors]
     if not missing:
         return []
-    roots = {}
-    for value in of_kind(everything, HIDDEN):
+    hidden, roots = of_kind(everything, HIDDEN), {}
+    # It holds what is made for a look into a frame, which would be found there once more by the next one.
+    del everything
+    for value in hidden:
         if id(value) not in walk.seen and id(value) not in ours:
             name = _name(value)
             if name is not None:
@@ -59,7 +61,6 @@ def unreached(walk, ours):
             walk.root("hidden:" + name, tops[0], LIBRARY)
         elif tops and any(_holds_tensor(top, missing) for top in tops):
             _add_alike(walk, name, tops, missing)
-    del everything
     return [t for t in missing if id(t) not in walk.tensors]
 
 

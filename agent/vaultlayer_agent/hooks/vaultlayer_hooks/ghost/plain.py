@@ -5,6 +5,7 @@ import marshal
 import sys
 import zlib
 
+from vaultlayer_hooks.ghost import kinds
 from vaultlayer_hooks.ghost.state import Diverged, run
 
 PLAIN = frozenset((int, float, bool, str, bytes, type(None)))
@@ -18,12 +19,15 @@ def copy_of(value):
 
     A large one is given as its length and checksum.
     """
-    kinds = set(map(type, value))
+    types = set(map(type, value))
     if isinstance(value, dict):
-        copied = dict(value) if not kinds - PLAIN and _are_plain(value.values()) else None
+        copied = dict(value) if not types - PLAIN and _are_plain(value.values()) else None
     elif isinstance(value, (set, frozenset)):
-        small = not kinds - PLAIN and len(value) <= WHOLE_MOST
-        copied = sorted(value, key=repr) if small else None
+        if not _are_plain(value):
+            return None
+        if len(value) > WHOLE_MOST:
+            return ("large", len(value), 0)
+        copied = sorted(value, key=repr)
     else:
         copied = list(value) if _are_plain(value) else None
     if copied is not None and len(copied) > WHOLE_MOST:
@@ -33,9 +37,9 @@ def copy_of(value):
 
 def _are_plain(values):
     """Whether values are plain, or tuples of plain ones."""
-    kinds = set(map(type, values)) - PLAIN
-    if kinds != {tuple}:
-        return not kinds
+    types = set(map(type, values)) - PLAIN
+    if types != {tuple}:
+        return not types
     return not any(set(map(type, x)) - PLAIN for x in values if type(x) is tuple)
 
 
@@ -76,6 +80,8 @@ def made(kept):
     """
     if type(kept) is not tuple:
         return sys.intern(kept) if type(kept) is str else kept
+    if kinds.is_form(kept):
+        return kinds.made(kept)
     kind = run.torch.Size if kept[1] == "Size" else MADE.get(kept[1])
     if kind is None:
         raise Diverged("a %s that a skipped call has made" % kept[1])

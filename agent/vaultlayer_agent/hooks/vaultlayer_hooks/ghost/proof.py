@@ -1,7 +1,8 @@
 """Proves a snapshot before it is announced: its boundary was safe, and what was relied on has held.
 
-For a while after the copy, every tensor with a graph is watched: a backward pass through one means that the
-graph was still needed, so the snapshot is void and no other is taken at that place.
+From the copy to the next snapshot every tensor with a graph is watched. A backward pass through one means
+that the graph was still needed, so no other snapshot is taken at that place; and this one is void, if it has
+not been announced. Where it has, a replay ends as soon as it goes through what it has made of that graph.
 """
 
 import time
@@ -18,6 +19,7 @@ class Proof:
 
     def __init__(self):
         self._shot = None
+        self._key = None
         self._handles = []
         self._until = 0
         self._deadline = 0.0
@@ -25,7 +27,8 @@ class Proof:
 
     def watch(self, shot):
         """Begin to watch."""
-        self._shot = shot
+        self._forget()
+        self._shot, self._key = shot, shot.key
         self.void = None
         self._until = run.steps + TAIL_STEPS
         self._deadline = time.perf_counter() + TAIL_S
@@ -37,9 +40,14 @@ class Proof:
         shot.graph = []
 
     def _used(self, *_grads):
+        boundary.ban(self._key)
         if self._shot is not None and self.void is None:
             self.void = "a backward pass went through a graph that was older than the boundary"
-            boundary.ban(self._shot.key)
+
+    def _forget(self):
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
 
     def gradients_kept(self, index):
         """Gradients that were always cleared have not been cleared."""
@@ -52,9 +60,18 @@ class Proof:
 
     def end(self):
         """Stop watching; give the reason why the snapshot is void, or None."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles = []
         self._shot = None
         void, self.void = self.void, None
+        if void is not None:
+            self._forget()
         return void
+
+    def guard(self, tensors):
+        """End this attempt when a backward pass goes through what a replay has made of an old graph."""
+        for tensor in tensors:
+            if tensor.grad_fn is not None:
+                tensor.grad_fn.register_prehook(_of_stand_ins)
+
+
+def _of_stand_ins(*_grads):
+    run.diverge("a backward pass goes through a graph that is older than the snapshot")

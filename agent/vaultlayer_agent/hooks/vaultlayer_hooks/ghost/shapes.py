@@ -7,7 +7,7 @@ recorded result.
 import functools
 from _thread import get_ident
 
-from vaultlayer_hooks.ghost import slots
+from vaultlayer_hooks.ghost import boundary, slots
 from vaultlayer_hooks.ghost.calls import skipped, through
 from vaultlayer_hooks.ghost.overriding import overridable
 from vaultlayer_hooks.ghost.state import OFF, REPLAY, run
@@ -98,6 +98,8 @@ def _only_tensors(name, original):
 def _in_place(original):
     @functools.wraps(original)
     def sampling(self, *args, **kwargs):
+        if kwargs and run.mode != OFF and run.is_ours():
+            boundary.draws_from(kwargs.get("generator"))
         if run.mode == REPLAY and run.started and run.is_ours():
             return self
         return original(self, *args, **kwargs)

@@ -14,13 +14,23 @@ import sys
 import types
 from gc import get_referents
 
-from vaultlayer_hooks.ghost import addresses, boundary, loaders, plain, rng, sparse
+from vaultlayer_hooks.ghost import (
+    addresses,
+    boundary,
+    kinds,
+    loaders,
+    places,
+    plain,
+    positions,
+    rng,
+    sparse,
+)
 from vaultlayer_hooks.ghost.frames import read_locals, user_frames
 from vaultlayer_hooks.ghost.plain import PLAIN
 from vaultlayer_hooks.ghost.referents import referents, slots_of
 from vaultlayer_hooks.ghost.state import is_user_file, is_user_module, run
 
-ATOMS = frozenset((int, float, bool, str, bytes, type(None), complex, range, slice, type(Ellipsis)))
+ATOMS = PLAIN | {complex, range, slice, type(Ellipsis)}
 NODES_MOST = 500_000
 
 BUFFERS = frozenset((bytearray, memoryview, array.array, mmap.mmap))
@@ -29,50 +39,6 @@ USER, SKIPPED, FETCHED, LIBRARY = "user", "skipped", "fetched", "library"
 COMPILERS = "torch/_dynamo/backends/"
 CACHE = type(functools.lru_cache(maxsize=None)(lambda: None))
 
-_STOP = (
-    types.ModuleType,
-    types.CodeType,
-    types.FrameType,
-    types.TracebackType,
-    types.BuiltinFunctionType,
-    types.GetSetDescriptorType,
-    types.MemberDescriptorType,
-    types.MethodDescriptorType,
-    types.WrapperDescriptorType,
-    types.MethodWrapperType,
-    property,
-    staticmethod,
-    classmethod,
-)
-_STOP_MODULES = frozenset(
-    (
-        "_io",
-        "_thread",
-        "_weakref",
-        "weakref",
-        "threading",
-        "logging",
-        "re",
-        "multiprocessing",
-        "concurrent",
-        "asyncio",
-        "selectors",
-        "socket",
-        "ssl",
-        "subprocess",
-        "importlib",
-        "_frozen_importlib",
-        "_frozen_importlib_external",
-        "inspect",
-        "traceback",
-        "argparse",
-        "queue",
-        "_queue",
-        "mmap",
-        "ctypes",
-        "_ctypes",
-    )
-)
 _MODULE_SKIPPED = frozenset(
     (
         "_parameters",
@@ -94,7 +60,7 @@ def owner_of(kind):
     """Give whose a class is."""
     known = _owners.get(kind)
     if known is None:
-        known = _owners[kind] = USER if is_user_module(kind.__module__) else LIBRARY
+        known = _owners[kind] = USER if places.is_users(kind) else LIBRARY
     return known
 
 
@@ -123,6 +89,7 @@ class Walk:
         self.again = {}
         self.sparse = set()
         self.skipped = set()
+        self._classes = set()
         self._stack = []
         self._tensor = run.torch.Tensor
         self._module = run.torch.nn.Module
@@ -136,7 +103,7 @@ class Walk:
         for depth, (code, names) in enumerate(frames):
             owner = USER if is_user_file(code.co_filename) else LIBRARY
             for name, value in names.items():
-                if not name.startswith("__"):
+                if not (name.startswith("__") and name.endswith("__")):
                     self.root("%d:%s:%s" % (depth, code.co_name, name), value, owner, names, name)
         for name in sorted(sys.modules):
             if is_user_module(name) and isinstance(sys.modules[name], types.ModuleType):
@@ -154,10 +121,12 @@ class Walk:
             self.root("<optimizer%d>" % index, optimizer, SKIPPED)
         for index, module in boundary.modules():
             self.root("<module%d>" % index, module, SKIPPED)
+        for index, generator in boundary.generators():
+            self.root("<generator%d>" % index, generator, LIBRARY)
 
     def _globals(self, module, names):
         for name, value in list(names.items()):
-            if not name.startswith("__"):
+            if not (name.startswith("__") and name.endswith("__")):
                 self.root("%s.%s" % (module, name), value, USER, names, name)
 
     def root(self, path, value, owner, parent=None, key=None):
@@ -169,14 +138,16 @@ class Walk:
 
     def _visit(self, value, path, owner, parent, key):
         kind = type(value)
-        if kind in ATOMS:
-            if kind in PLAIN:
-                self.values[path] = (value, owner, parent, key, None)
-            return
         if isinstance(value, self._tensor):
             self._see_tensor(value, path)
             return
-        if id(value) in self.seen or isinstance(value, _STOP):
+        described = value if kind in PLAIN else kinds.form(value, kind)
+        if described is not None or value is None:
+            self.values[path] = (described, owner, parent, key, None)
+            return
+        if kind in kinds.NAMED:
+            self._see_named(value, path, owner, parent, key)
+        if id(value) in self.seen or isinstance(value, places.STOP):
             self._see_again(value, kind, path, owner)
             return
         copied = plain.copy_of(value) if isinstance(value, plain.CONTAINERS) else None
@@ -187,12 +158,24 @@ class Walk:
                 return
         self.seen[id(value)] = value
         self.places[id(value)] = path
-        if kind in BUFFERS or hasattr(kind, "data_ptr"):
-            self.buffers[id(value)] = (value, path, owner)
         if len(self.seen) > NODES_MOST:
             raise TooMuch("more than %d Python objects" % NODES_MOST)
+        self._see_buffer(value, kind, path, owner)
         if copied is None and not self._is_leaf(value, path, owner):
             self._enter(value, kind, path, owner)
+
+    def _see_buffer(self, value, kind, path, owner):
+        if kind in BUFFERS or hasattr(kind, "data_ptr"):
+            self.buffers[id(value)] = (value, path, owner)
+            if kind in places.BYTES and owner != LIBRARY:
+                self.values[path] = (places.checksum(value), owner, None, None, None)
+
+    def _see_named(self, value, path, owner, parent, key):
+        """Note for which function or class a name stands; calls may make nameless ones at any time."""
+        if owner in (USER, SKIPPED) and parent is not None and not isinstance(parent, type):
+            name = kinds.named(value)
+            if owner == USER or "<" not in name[2]:
+                self.values[path] = (name, owner, parent, key, None)
 
     def _see_again(self, value, kind, path, owner):
         if kind in (dict, list, tuple) and owner != LIBRARY and id(value) in self.places:
@@ -230,6 +213,8 @@ class Walk:
             self._push_items(own, path, SKIPPED, None)
 
     def _enter(self, value, kind, path, owner):
+        if owner == USER and isinstance(value, plain.CONTAINERS):
+            self.values[path + "#"] = (places.order(value), owner, None, None, None)
         if kind is dict or isinstance(value, dict):
             self._enter_dict(value, kind, path, owner)
         elif kind is list or kind is tuple or isinstance(value, (list, tuple, collections.deque)):
@@ -238,8 +223,11 @@ class Walk:
             return
         elif isinstance(value, type):
             if owner_of(value) == USER:
-                self._push_items(_class_items(value), path, owner, value)
+                self._push_items(places.class_items(value), path, owner, value)
+                self._see_classes(value.__mro__[1:])
+                self._see_classes((type(value),))
         elif isinstance(value, self._module):
+            self._see_classes((kind,))
             self._enter_module(value, path)
         elif isinstance(value, self._optimizer) and hasattr(value, "param_groups"):
             self._enter_optimizer(value, path)
@@ -307,15 +295,16 @@ class Walk:
         self._push_items(self._without_hooks(rest, path), path, SKIPPED, optimizer)
 
     def _enter_other(self, value, kind, path, owner):
-        stack = self._stack
-        if isinstance(value, types.FunctionType):
+        if kind in positions.KINDS and owner in (USER, SKIPPED):
+            self.values[path + "@"] = (positions.of(value, kind), owner, None, None, None)
+        held = places.inside(value, kind)
+        if held is not None:
+            for suffix, item in held:
+                self._stack.append((item, path + suffix, owner, None, None))
+        elif isinstance(value, types.ModuleType):
+            self._enter_namespace(vars(value), owner)
+        elif isinstance(value, types.FunctionType):
             self._enter_function(value, path, owner)
-        elif isinstance(value, types.CellType):
-            for item in get_referents(value):
-                stack.append((item, path + "()", owner, None, None))
-        elif isinstance(value, types.MethodType):
-            stack.append((value.__self__, path + ".self", owner, None, None))
-            stack.append((value.__func__, path + ".func", owner, None, None))
         elif isinstance(value, functools.partial):
             parts = (value.func, value.args, value.keywords)
             self._push_items(enumerate(parts), path, owner, None)
@@ -326,6 +315,26 @@ class Walk:
                 self.caches[id(value)] = path
             self._enter_instance(value, kind, path, owner)
 
+    def _enter_namespace(self, names, owner):
+        """Enter the globals of code that the script has loaded, and that no module of `sys.modules` shows."""
+        file = names.get("__file__")
+        if owner == USER and id(names) not in self.seen and places.is_foreign(names):
+            self.seen[id(names)] = names
+            name = "<globals %s %s>" % (names.get("__name__"), file)
+            for key, item in list(names.items()):
+                if not key.startswith("__"):
+                    self._stack.append((item, "%s.%s" % (name, key), USER, names, key))
+
+    def _see_classes(self, classes):
+        """Enter the user's classes that no module shows: functions have made them."""
+        for cls in classes:
+            if cls in self._classes:
+                continue
+            self._classes.add(cls)
+            if owner_of(cls) == USER and places.is_hidden_class(cls):
+                name = "<class %s.%s>" % (cls.__module__, cls.__qualname__)
+                self._stack.append((cls, name, USER, None, None))
+
     def _enter_function(self, value, path, owner):
         own, wrapped = dict(vars(value)), None
         if owner == USER and not is_user_file(value.__code__.co_filename):
@@ -334,6 +343,7 @@ class Walk:
         if COMPILERS in value.__code__.co_filename:
             # torch 2.1 notes there what it has compiled, and a replay compiles nothing.
             path, owner = "hidden:" + path, LIBRARY
+        self._enter_namespace(value.__globals__, owner)
         for index, cell in enumerate(value.__closure__ or ()):
             self._stack.append((cell, "%s<%d>" % (path, index), owner, None, None))
         self._push_items((("defaults", value.__defaults__),), path, owner, None)
@@ -364,14 +374,12 @@ class Walk:
             self._stack.append((item, "%s~%d" % (path, index), whose, None, None))
 
     def _enter_instance(self, value, kind, path, owner):
-        module = kind.__module__
-        if isinstance(value, self._iterator):
+        if isinstance(value, self._iterator) or places.is_closed(kind):
             return
-        if module.split(".")[0] in _STOP_MODULES or module.startswith("vaultlayer_hooks"):
-            return
+        self._see_classes((kind,))
         if id(value) in self.skipped:
             owner = FETCHED
-        elif owner == USER and owner_of(kind) != USER and not _is_plain_holder(module):
+        elif owner == USER and owner_of(kind) != USER and not places.is_plain_holder(kind):
             owner = LIBRARY
         names = getattr(value, "__dict__", None)
         if type(names) is dict:
@@ -384,12 +392,3 @@ class Walk:
             rest = [x for x in referents(value) if type(x) not in ATOMS and x is not kind]
             for index, item in enumerate(rest):
                 self._stack.append((item, "%s~%d" % (path, index), owner, None, None))
-
-
-def _is_plain_holder(module):
-    """Whether instances of a library's class are mere holders of the script's own values."""
-    return module.split(".")[0] in ("builtins", "collections", "itertools", "functools", "types")
-
-
-def _class_items(cls):
-    return [(k, v) for k, v in vars(cls).items() if not (k.startswith("__") and k.endswith("__"))]

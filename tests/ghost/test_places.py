@@ -1,0 +1,78 @@
+"""State in places that are hard to see: what skipped calls change there is there again, or it is told."""
+
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from ghosts import SCRIPTS, Ghost, hook_module, through_deaths
+
+pytest.importorskip("torch")
+pytestmark = [pytest.mark.train, pytest.mark.timeout(1500)]
+
+
+@pytest.fixture(scope="module")
+def odd_places(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("odd_places", SCRIPTS / "odd_places.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["odd_places"] = module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("odd"))
+        spec.loader.exec_module(module)
+    return module
+
+
+def _seen(module: ModuleType) -> dict[str, object]:
+    walk = hook_module("walk").Walk()
+    for name, value in list(vars(module).items()):
+        if not (name.startswith("__") and name.endswith("__")):
+            walk.root(name, value, "user", vars(module), name)
+    return hook_module("values").kept(walk)
+
+
+def test_a_count_is_seen_wherever_it_lies(
+    odd_places: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch = importlib.import_module("torch")
+    monkeypatch.setattr(hook_module("state").run, "torch", torch)
+    before = _seen(odd_places)
+    assert before == _seen(odd_places), "it differs without a count"
+    for name, tick in odd_places.PLACES.items():
+        tick()
+        after = _seen(odd_places)
+        assert after != before, f"nobody has seen the count of {name!r}"
+        before = after
+
+
+@pytest.mark.parametrize("place", ["count", "float64", "namespace", "loaded_by_hand"])
+def test_a_count_that_no_replay_can_have_ends_it(tmp_path: Path, place: str) -> None:
+    ghost = Ghost(tmp_path, SCRIPTS / "odd_places.py", place)
+    assert ghost.attempt(die_at=45).status == -9
+    ended = ghost.attempt(replay=True)
+    assert ended.status == 121, ended.output
+    assert " in the replay, and was " in ended.told("diverged")[0]["detail"]
+
+
+def test_a_stream_that_only_skipped_calls_draw_from_goes_on(tmp_path: Path) -> None:
+    through_deaths(Ghost(tmp_path, SCRIPTS / "own_stream.py"), 45, 73)
+
+
+def test_a_graph_that_is_needed_long_after_its_snapshot_ends_the_replay(tmp_path: Path) -> None:
+    """The proof of a snapshot is over by then, and nothing that was recorded disagrees yet."""
+    ghost = Ghost(tmp_path, SCRIPTS / "controller.py", "25", "60")
+    assert ghost.attempt(die_at=23).status == -9
+    ended = ghost.attempt(replay=True)
+    assert ended.status == 121, ended.output
+    assert "older than the snapshot" in ended.told("diverged")[0]["detail"]
+
+
+def test_no_snapshot_follows_where_a_graph_was_needed_long_after_one(tmp_path: Path) -> None:
+    run = Ghost(tmp_path, SCRIPTS / "controller.py", "90", "200").attempt()
+    assert run.status == 0, run.output
+    steps = [event["step"] for event in run.told("snapshot_end")]
+    assert min(steps) == 10
+    assert [step for step in steps if step > 90] == [182], "the controller has its turn at step 182"
