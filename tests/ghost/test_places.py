@@ -61,6 +61,10 @@ def test_a_stream_that_only_skipped_calls_draw_from_goes_on(tmp_path: Path) -> N
     through_deaths(Ghost(tmp_path, SCRIPTS / "own_stream.py"), 45, 73)
 
 
+def test_what_torchscript_keeps_of_a_module_is_as_it_was(tmp_path: Path) -> None:
+    through_deaths(Ghost(tmp_path, SCRIPTS / "scripted_state.py"), 45, 85)
+
+
 def test_a_graph_that_is_needed_long_after_its_snapshot_ends_the_replay(tmp_path: Path) -> None:
     """The proof of a snapshot is over by then, and nothing that was recorded disagrees yet."""
     ghost = Ghost(tmp_path, SCRIPTS / "controller.py", "25", "60")

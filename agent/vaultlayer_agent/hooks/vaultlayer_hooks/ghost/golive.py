@@ -27,6 +27,7 @@ from vaultlayer_hooks.ghost import (
     specs,
     temporary,
     threads,
+    torchscript,
     values,
 )
 from vaultlayer_hooks.ghost.constants import digest
@@ -49,6 +50,7 @@ def restore(reader, frame, result):
     # Those of models that are gone by now would be found as tensors that nothing names.
     calls.forget_ghosts()
     _restore_optimizers(forms)
+    torchscript.part([module for _, module in boundary.modules()])
     look = _look(frame, result)
     refilled = caches.refill(cached, look.walk)
     if memos.refill(reader.index["tensors"], look.walk) or refilled:

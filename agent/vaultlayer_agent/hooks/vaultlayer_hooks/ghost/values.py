@@ -3,7 +3,7 @@
 import functools
 import sys
 
-from vaultlayer_hooks.ghost import addresses, memory, plain, rng, temporary
+from vaultlayer_hooks.ghost import addresses, memory, plain, rng, temporary, torchscript
 from vaultlayer_hooks.ghost.state import Diverged
 from vaultlayer_hooks.ghost.walk import FETCHED, LIBRARY, SKIPPED, USER
 
@@ -71,6 +71,8 @@ def put(path, value, parent, key):
         raise Diverged("%s was changed by a skipped call, and lies where nothing can be put" % path)
     if isinstance(parent, (dict, list)) or hasattr(parent, "popleft"):
         parent[key] = value
+    elif torchscript.is_scripted(parent):
+        setattr(parent, key, value)
     else:
         object.__setattr__(parent, key, value)
 

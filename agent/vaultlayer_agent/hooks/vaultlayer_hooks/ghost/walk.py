@@ -24,6 +24,7 @@ from vaultlayer_hooks.ghost import (
     positions,
     rng,
     sparse,
+    torchscript,
 )
 from vaultlayer_hooks.ghost.frames import read_locals, user_frames
 from vaultlayer_hooks.ghost.plain import PLAIN
@@ -265,6 +266,8 @@ class Walk:
                     self._stack.append((item, "%s.%s" % (path, name), SKIPPED, None, None))
         rest = [(name, item) for name, item in names.items() if name not in _MODULE_SKIPPED]
         self._push_items(self._without_hooks(rest, path), path, SKIPPED, module)
+        if torchscript.is_scripted(module):
+            self._push_items(torchscript.attributes(module), path, SKIPPED, module)
 
     def _without_hooks(self, items, path):
         """Enter dictionaries of hooks by position: their keys count all hooks of the process, ours too."""
