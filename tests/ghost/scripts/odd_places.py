@@ -10,6 +10,7 @@ import decimal
 import enum
 import functools
 import importlib.util
+import io
 import itertools
 import multiprocessing
 import queue
@@ -107,7 +108,7 @@ args, local, variable = (
     contextvars.ContextVar("n", default=0),
 )
 local.n = 0
-key, weak, waiting = Key(), weakref.WeakKeyDictionary(), queue.Queue()
+key, weak, waiting, text = Key(), weakref.WeakKeyDictionary(), queue.Queue(), io.StringIO()
 weak[key] = 0
 pairs, stored, numbers = {(0, "a")}, bytearray(1), array.array("d", [0.0])
 raw, shared = ctypes.c_int(0), multiprocessing.Value("i", 0)
@@ -165,6 +166,7 @@ PLACES = {
     "context": lambda: (variable.set(variable.get() + 1), variable.get())[1],
     "weak": lambda: (weak.__setitem__(key, weak[key] + 1), weak[key])[1],
     "queue": lambda: (waiting.put(1), waiting.qsize())[1],
+    "text": lambda: (text.write("a"), len(text.getvalue()))[1],
     "set_of_tuples": lambda: after(pairs, (len(pairs), "a")),
     "bytearray": lambda: after(stored, 1),
     "array": lambda: after(numbers, 1.0),

@@ -5,8 +5,10 @@ Each has a form of plain values that is the same in every process, and from whic
 
 import enum
 import importlib
+import io
 import sys
 import types
+import zlib
 
 from vaultlayer_hooks.ghost.state import Diverged, run
 
@@ -37,6 +39,8 @@ def _way(kind):
         return lambda value: (MARK, "enum", name, value.name or repr(value.value))
     if kind is range or kind is slice:
         return _ends
+    if kind is io.StringIO:
+        return _text
     if kind is not bool and issubclass(kind, BASES):
         return lambda value: (MARK, "base", name, _base(value))
     if any(_is_written(cls) for cls in kind.__mro__):
@@ -69,6 +73,14 @@ def _ends(value):
     ends = (value.start, value.stop, value.step)
     plain = all(type(x) in (int, type(None)) for x in ends)
     return (MARK, type(value).__name__, "", ends) if plain else None
+
+
+def _text(value):
+    """Give what has been written into a text in memory, by its length and checksum."""
+    if value.closed:
+        return (MARK, "text", "StringIO", None)
+    data = value.getvalue().encode("utf-8", "surrogatepass")
+    return (MARK, "text", "StringIO", (len(data), zlib.crc32(data)))
 
 
 def _base(value):
