@@ -97,7 +97,6 @@ found = (
     [str(place) for place in places],
     answers,
     list(mode.counts.values()),
-    traced.code,
     history,
 )
 torch.save([model.state_dict(), optimizer.state_dict(), found], "final.pt")

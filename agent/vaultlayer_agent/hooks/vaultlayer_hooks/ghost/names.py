@@ -31,7 +31,8 @@ def _settle(owner, module, prefix):
         )
         # One function may have several names, and says the one that it had before.
         if ours and (name == value.__name__ or not _stands(value)):
-            value.__module__, value.__qualname__ = module, prefix + name
+            # A tracer writes the module and the plain name into the code that it makes.
+            value.__module__, value.__qualname__, value.__name__ = module, prefix + name, name
 
 
 def _stands(function):
