@@ -24,6 +24,8 @@ ROWS = Path(__file__).parents[1] / "matrix" / "scripts"
         ("shared_memory", 45, 65),
         ("odd_forms", 45, 85),
         ("compiled", 45, 85),
+        ("own_compiled", 45, 85),
+        ("penalty", 45, 85),
         ("two_streams", 45, 85),
         ("worker_batches", 45, 85),
         ("mixed_precision", 45, 90),

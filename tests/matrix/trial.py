@@ -123,7 +123,7 @@ class Trial:
         after_s = self._dice.uniform(*WAIT_S)
         time.sleep(after_s)
         copy = self._place.base / "copies" / self._row.name / str(number)
-        copy.mkdir(parents=True)
+        copy.mkdir(parents=True, exist_ok=True)
         death = self._place.take_away(facts["instance"], facts["work"], copy)
         if death.processes:
             facts["reached_step"] = death.reached_step

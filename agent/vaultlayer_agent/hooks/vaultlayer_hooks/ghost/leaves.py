@@ -58,8 +58,9 @@ def link(result, args, kwargs):
     if not made:
         return
     given = [t for t in _tensors([args, kwargs]) if t.requires_grad]
-    # The node instead of the tensor: values are not needed, and may be large.
-    feeding = [t if t.grad_fn is None else t.grad_fn for t in given]
+    # The node instead of the tensor: values are not needed, and may be large. And a leaf that nobody else
+    # holds would be found as one that no name leads to.
+    feeding = [weakref.ref(t) if t.grad_fn is None else t.grad_fn for t in given]
     for node in made:
         node.metadata[FED_BY] = feeding
 
@@ -111,8 +112,9 @@ def _graph(tensors):
             leaves.append(node.variable)
         fed = getattr(node, "metadata", {}).get(FED_BY)
         if fed is None:
-            fed = [following for following, _ in node.next_functions if following is not None]
-        stack.extend(fed)
+            fed = [following for following, _ in node.next_functions]
+        held = [x() if isinstance(x, weakref.ref) else x for x in fed]
+        stack.extend([x for x in held if x is not None])
     return nodes, [x for x in leaves if x.is_leaf and x.requires_grad]
 
 

@@ -5,6 +5,7 @@ import contextvars
 import ctypes
 import gc
 import queue
+import re
 import sys
 import threading
 import types
@@ -55,6 +56,8 @@ HOLDERS = frozenset(("builtins", "collections", "itertools", "functools", "types
 # Configurations that many scripts keep their state in.
 CONFIGURATIONS = frozenset(("easydict", "omegaconf", "ml_collections", "munch", "addict", "box"))
 NUMBERS = frozenset("?bBhHiIlLqQfdgc")
+# `torch.compile` writes what it has made among the script's globals: a count, an id or a UUID ends the name.
+COMPILED = re.compile("_(c?[0-9]+|[0-9a-f]{12})$")
 BYTES = frozenset((bytearray, array.array))
 
 
@@ -152,6 +155,11 @@ def is_foreign(names):
         return False
     file = names.get("__file__")
     return is_user_file(file) if isinstance(file, str) else module is None
+
+
+def is_users_name(name):
+    """Whether a global's name is of the script's own making, not of the language's or a compiler's."""
+    return not name.startswith("__") or not (name.endswith("__") or COMPILED.search(name))
 
 
 def is_hidden_class(kind):

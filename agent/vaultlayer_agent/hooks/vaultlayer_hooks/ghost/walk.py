@@ -104,7 +104,7 @@ class Walk:
         for depth, (code, names) in enumerate(frames):
             owner = USER if is_user_file(code.co_filename) else LIBRARY
             for name, value in names.items():
-                if not (name.startswith("__") and name.endswith("__")):
+                if places.is_users_name(name):
                     self.root("%d:%s:%s" % (depth, code.co_name, name), value, owner, names, name)
         for name in sorted(sys.modules):
             if is_user_module(name) and isinstance(sys.modules[name], types.ModuleType):
@@ -127,7 +127,7 @@ class Walk:
 
     def _globals(self, module, names):
         for name, value in list(names.items()):
-            if not (name.startswith("__") and name.endswith("__")):
+            if places.is_users_name(name):
                 self.root("%s.%s" % (module, name), value, USER, names, name)
 
     def root(self, path, value, owner, parent=None, key=None):
