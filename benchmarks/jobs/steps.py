@@ -46,9 +46,8 @@ def main() -> None:
             times_s[at - 2] = time.clock_gettime(time.CLOCK_THREAD_CPUTIME_ID)
             times_s[at - 1] = time.clock_gettime(time.CLOCK_MONOTONIC)
         ballast += 1
-    chosen.times.write_text(
-        json.dumps({"cpu_s": list(times_s[::2]), "wall_s": list(times_s[1::2])})
-    )
+    kept_s = times_s[: 2 * len(losses)]
+    chosen.times.write_text(json.dumps({"cpu_s": list(kept_s[::2]), "wall_s": list(kept_s[1::2])}))
 
 
 if __name__ == "__main__":

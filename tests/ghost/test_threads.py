@@ -26,3 +26,7 @@ def test_a_thread_that_waits_with_an_open_file_does_not_keep_snapshots_away(tmp_
     run = Ghost(tmp_path, SCRIPTS / "writes_beside.py", "beats").attempt(die_at=35)
     assert run.status == -9, run.output
     assert run.told("snapshot_end")
+
+
+def test_what_the_queue_of_a_pool_holds_for_a_while_is_waited_for(tmp_path: Path) -> None:
+    through_deaths(Ghost(tmp_path, SCRIPTS / "queue_beside.py"), 35, 50)

@@ -35,6 +35,7 @@ from vaultlayer_hooks.ghost.state import Diverged, run
 from vaultlayer_hooks.ghost.vls import tensor_memory
 
 THREADS_MOST_S = 60.0
+QUEUES_MOST_S = 5.0
 THREADS_EVERY_S = 0.05
 
 
@@ -78,23 +79,24 @@ def restore(reader, frame, result):
 def _look(frame, result):
     """Look at everything once no other thread holds anything, as none did at the snapshot.
 
-    A replay is faster than what it replays: a thread that saves may not have come to its end.
+    A replay is faster than what it replays: a thread that saves may not have come to its end, or not yet to
+    what a queue holds for it.
     """
-    until = time.perf_counter() + THREADS_MOST_S
+    began = time.perf_counter()
     is_still = False
     while True:
         look = snapshot.look_again(frame, result)
         holder = threads.holder(look.walk, look.own)
+        waited_s = time.perf_counter() - began
+        if holder and waited_s > THREADS_MOST_S:
+            raise Diverged(holder)
         # One that ended meanwhile has left what the look had found.
-        if not holder and (is_still or not look.unreached):
+        may_end = not is_still or (waited_s < QUEUES_MOST_S and threads.stacks())
+        if not holder and not (look.unreached and may_end):
             return look
         is_still = not holder
-        while holder and time.perf_counter() < until:
-            time.sleep(THREADS_EVERY_S)
-            holder = threads.holder(look.walk, look.own)
-        if holder:
-            raise Diverged(holder)
         del look
+        time.sleep(THREADS_EVERY_S)
 
 
 def _put_all(reader, look, saved, batches):
