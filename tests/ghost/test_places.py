@@ -61,6 +61,10 @@ def test_a_stream_that_only_skipped_calls_draw_from_goes_on(tmp_path: Path) -> N
     through_deaths(Ghost(tmp_path, SCRIPTS / "own_stream.py"), 45, 73)
 
 
+def test_streams_that_fetches_draw_from_go_on_wherever_they_lie(tmp_path: Path) -> None:
+    through_deaths(Ghost(tmp_path, SCRIPTS / "streams_of_fetches.py"), 45, 75)
+
+
 def test_what_torchscript_keeps_of_a_module_is_as_it_was(tmp_path: Path) -> None:
     through_deaths(Ghost(tmp_path, SCRIPTS / "scripted_state.py"), 45, 85)
 

@@ -82,7 +82,7 @@ def made_function():
 def loaded():
     """Give a function of a file that is loaded by hand."""
     with open("loaded.py", "w") as file:
-        file.write("count = 0\ndef tick():\n    global count\n    count += 1\n    return count\n")
+        file.write("__n = 0\ndef tick():\n    global __n\n    __n += 1\n    return __n\n")
     spec = importlib.util.spec_from_file_location("loaded", "loaded.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -200,12 +200,7 @@ def stepped_parameter(turn):
     Without such an optimizer they are those of the root modules; None and 0 where there are none.
     """
     owner = found.stepped() if found.stepped is not None else None
-    groups = getattr(owner, "param_groups", ())
-    if len(groups) == 1:
-        params = groups[0]["params"]
-        if params:
-            return params[turn % len(params)], turn // len(params)
-    groups = [group["params"] for group in groups]
+    groups = [group["params"] for group in getattr(owner, "param_groups", ())]
     count = sum(map(len, groups))
     if not count:
         groups = [list(parameters().values())]

@@ -186,8 +186,7 @@ def _backward(original):
         state = small_state() if streams.mark() != mark else None
         log.note("backward", (mask, leaves.mask(), state))
         run.pulse.loss(tensors)
-        if not boundary.found.outer_steps:
-            boundary.reached("backward", None)
+        boundary.reached("backward", None)
         return None
 
     return backward

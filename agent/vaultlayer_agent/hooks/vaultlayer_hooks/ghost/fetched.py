@@ -53,8 +53,8 @@ def holders(loader, names):
 
 
 def streams(loader):
-    """Give the random streams that what a fetch calls holds or names."""
-    return _reach(loader, SAMPLERS + OTHERS).streams
+    """Give the random streams that a loader, and what its fetches call, hold or name; in a fixed order."""
+    return _reach(loader, (*SAMPLERS, "generator", *OTHERS)).streams
 
 
 class _Reach:
@@ -65,6 +65,7 @@ class _Reach:
         self.globals = {}
         self.streams = []
         self._seen = set()
+        self._containers = set()
 
     def add(self, value, path, depth=0):
         """Add what a fetch may call, and what that holds."""
@@ -80,7 +81,17 @@ class _Reach:
             if not any(value is one for one in self.streams):
                 self.streams.append(value)
         else:
+            if isinstance(value, (list, tuple, dict)):
+                self._add_items(value, path, depth)
             self._add_instance(value, path, depth)
+
+    def _add_items(self, value, path, depth):
+        """Add what a container holds; it is no level of depth of its own."""
+        if id(value) in self._containers or len(value) >= ITEMS_MOST:
+            return
+        self._containers.add(id(value))
+        for number, item in enumerate(list(value.values() if isinstance(value, dict) else value)):
+            self.add(item, "%s[%d]" % (path, number), depth)
 
     def _add_instance(self, value, path, depth):
         opaque = (run.torch.nn.Module, run.torch.Tensor, *_NO_HOLDERS)
@@ -100,9 +111,7 @@ class _Reach:
                 if isinstance(function, types.FunctionType):
                     self._add_function(function, path + "()", depth + 1)
         for name, item in list(names.items()):
-            inside = item if isinstance(item, (list, tuple)) and len(item) < ITEMS_MOST else (item,)
-            for number, held in enumerate(inside):
-                self.add(held, "%s.%s[%d]" % (path, name, number), depth + 1)
+            self.add(item, "%s.%s" % (path, name), depth + 1)
 
     def _add_function(self, function, path, depth):
         """Add what a function of the script's names: globals, and what its closure holds."""

@@ -13,8 +13,6 @@ from vaultlayer_hooks.ghost import fetched, growing, log, rng, samplers, specs
 from vaultlayer_hooks.ghost.rng import set_small_state, small_state, streams
 from vaultlayer_hooks.ghost.state import OFF, REPLAY, run
 
-STREAM_DEPTH_MOST = 5
-ITEMS_MOST = 64
 PLAIN = frozenset((int, float, bool, str, bytes, type(None)))
 
 
@@ -99,7 +97,7 @@ def _iter(module, original):
 
 def _begin_state(loader):
     """Give what the iterator's data depends on: random streams, and plain attributes of its parts."""
-    owned = tuple(rng.stream_state(stream) for stream in _own_streams(loader))
+    owned = tuple(rng.stream_state(stream) for stream in fetched.streams(loader))
     return (
         small_state(),
         rng.torch_state(),
@@ -130,37 +128,6 @@ def _set_attributes(loader, recorded):
         for name, value in attributes:
             if vars(part).get(name) != value:
                 vars(part)[name] = value
-
-
-def _own_streams(loader):
-    """Find the private streams that a loader's parts hold, in a fixed order."""
-    found = []
-    seen = set()
-    for name in ("dataset", "sampler", "batch_sampler", "generator", "collate_fn"):
-        _search(getattr(loader, name, None), 0, seen, found)
-    return found + [stream for stream in fetched.streams(loader) if id(stream) not in seen]
-
-
-def _search(value, depth, seen, found):
-    if id(value) in seen or depth > STREAM_DEPTH_MOST:
-        return
-    seen.add(id(value))
-    if rng.is_stream(value):
-        found.append(value)
-        return
-    inside = ()
-    if isinstance(value, (list, tuple)) and len(value) < ITEMS_MOST:
-        inside = value
-    elif isinstance(value, dict) and len(value) < ITEMS_MOST:
-        inside = value.values()
-    elif hasattr(value, "__dict__") and not _is_opaque(value):
-        inside = list(vars(value).values())
-    for item in inside:
-        _search(item, depth + 1, seen, found)
-
-
-def _is_opaque(value):
-    return isinstance(value, (type, type(functools), run.torch.Tensor)) or callable(value)
 
 
 def _remember(iterator, loader, begin):
@@ -256,7 +223,7 @@ def _note_batch(opened, batch, state):
 
 def _changed_streams(opened):
     """Give the states of private streams that the fetch has drawn from, or None."""
-    found = _own_streams(opened.loader) if opened.begin[2] else ()
+    found = fetched.streams(opened.loader) if opened.begin[2] else ()
     return tuple(rng.stream_state(s) for s in found) if found else None
 
 
@@ -276,7 +243,7 @@ def _replay_next(opened):
     opened.grows = opened.grows or which is None
     batch = specs.ghost_of(which) if which is not None else _fetch_for_real(opened)
     if changed is not None:
-        for stream, value in zip(_own_streams(opened.loader), changed):
+        for stream, value in zip(fetched.streams(opened.loader), changed):
             rng.set_stream_state(stream, value)
     if state is not None:
         set_small_state(state)
@@ -287,7 +254,7 @@ def _replay_next(opened):
 def _fetch_for_real(opened):
     """Fetch a batch that no description can stand in for, from the streams as they are now."""
     before = small_state()
-    own = [(stream, rng.stream_state(stream)) for stream in _own_streams(opened.loader)]
+    own = [(stream, rng.stream_state(stream)) for stream in fetched.streams(opened.loader)]
     fill(opened, opened.count - 1)
     set_small_state(before)
     for stream, state in own:
@@ -325,7 +292,7 @@ def skipped_ids():
         if loader is not None:
             ids[id(loader)] = loader
             held = fetched.holders(loader, fetched.SAMPLERS + fetched.OTHERS)
-            ids.update((id(part), part) for part in [*held.values(), *_own_streams(loader)])
+            ids.update((id(part), part) for part in [*held.values(), *fetched.streams(loader)])
     return set(ids)
 
 
@@ -361,7 +328,7 @@ def _begin_again(opened):
     samplers.put(opened.loader, held)
     set_small_state(small)
     rng.set_torch_state(torch_state)
-    for stream, state in zip(_own_streams(opened.loader), owned):
+    for stream, state in zip(fetched.streams(opened.loader), owned):
         rng.set_stream_state(stream, state)
     _set_attributes(opened.loader, attributes)
 

@@ -25,6 +25,7 @@ from vaultlayer_hooks.ghost import (
     rng,
     sparse,
     torchscript,
+    whose,
 )
 from vaultlayer_hooks.ghost.frames import read_locals, user_frames
 from vaultlayer_hooks.ghost.plain import PLAIN
@@ -61,7 +62,7 @@ def owner_of(kind):
     """Give whose a class is."""
     known = _owners.get(kind)
     if known is None:
-        known = _owners[kind] = USER if places.is_users(kind) else LIBRARY
+        known = _owners[kind] = USER if whose.is_users(kind) else LIBRARY
     return known
 
 
@@ -104,7 +105,7 @@ class Walk:
         for depth, (code, names) in enumerate(frames):
             owner = USER if is_user_file(code.co_filename) else LIBRARY
             for name, value in names.items():
-                if places.is_users_name(name):
+                if whose.is_users_name(name):
                     self.root("%d:%s:%s" % (depth, code.co_name, name), value, owner, names, name)
         for name in sorted(sys.modules):
             if is_user_module(name) and isinstance(sys.modules[name], types.ModuleType):
@@ -127,7 +128,7 @@ class Walk:
 
     def _globals(self, module, names):
         for name, value in list(names.items()):
-            if places.is_users_name(name):
+            if whose.is_users_name(name):
                 self.root("%s.%s" % (module, name), value, USER, names, name)
 
     def root(self, path, value, owner, parent=None, key=None):
@@ -224,7 +225,7 @@ class Walk:
             return
         elif isinstance(value, type):
             if owner_of(value) == USER:
-                self._push_items(places.class_items(value), path, owner, value)
+                self._push_items(whose.class_items(value), path, owner, value)
                 self._see_classes(value.__mro__[1:])
                 self._see_classes((type(value),))
         elif isinstance(value, self._module):
@@ -321,11 +322,11 @@ class Walk:
     def _enter_namespace(self, names, owner):
         """Enter the globals of code that the script has loaded, and that no module of `sys.modules` shows."""
         file = names.get("__file__")
-        if owner == USER and id(names) not in self.seen and places.is_foreign(names):
+        if owner == USER and id(names) not in self.seen and whose.is_foreign(names):
             self.seen[id(names)] = names
             name = "<globals %s %s>" % (names.get("__name__"), file)
             for key, item in list(names.items()):
-                if not key.startswith("__"):
+                if whose.is_users_name(key):
                     self._stack.append((item, "%s.%s" % (name, key), USER, names, key))
 
     def _see_classes(self, classes):
@@ -334,7 +335,7 @@ class Walk:
             if cls in self._classes:
                 continue
             self._classes.add(cls)
-            if owner_of(cls) == USER and places.is_hidden_class(cls):
+            if owner_of(cls) == USER and whose.is_hidden_class(cls):
                 name = "<class %s.%s>" % (cls.__module__, cls.__qualname__)
                 self._stack.append((cls, name, USER, None, None))
 
@@ -377,12 +378,12 @@ class Walk:
             self._stack.append((item, "%s~%d" % (path, index), whose, None, None))
 
     def _enter_instance(self, value, kind, path, owner):
-        if isinstance(value, self._iterator) or places.is_closed(kind):
+        if isinstance(value, self._iterator) or whose.is_closed(kind):
             return
         self._see_classes((kind,))
         if id(value) in self.skipped:
             owner = FETCHED
-        elif owner == USER and owner_of(kind) != USER and not places.is_plain_holder(kind):
+        elif owner == USER and owner_of(kind) != USER and not whose.is_plain_holder(kind):
             owner = LIBRARY
         names = getattr(value, "__dict__", None)
         if type(names) is dict:
