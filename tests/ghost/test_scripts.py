@@ -60,6 +60,13 @@ def test_a_script_resumes_exactly_through_two_deaths(
     through_deaths(Ghost(tmp_path, SCRIPTS / f"{name}.py"), first, second)
 
 
+def test_what_only_a_class_of_a_module_keeps_is_named(tmp_path: Path) -> None:
+    """A parametrized module's class keeps it while a copy lives, as in each training but the first."""
+    last = through_deaths(Ghost(tmp_path, SCRIPTS / "folds_of_averages.py"), 75, 105)
+    assert int(last.meta("live")["steps"]) > 80
+    assert not last.told("snapshot_void"), last.told("snapshot_void")
+
+
 @pytest.mark.parametrize("kind", ["fit", "train_step", "loop", "torch_optim"])
 def test_keras_on_torch_resumes_exactly_through_two_deaths(tmp_path: Path, kind: str) -> None:
     if find_spec("keras") is None:

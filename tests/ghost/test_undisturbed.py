@@ -23,6 +23,7 @@ MATRIX = SCRIPTS.parents[1] / "matrix" / "scripts"
         (SCRIPTS / "scalars_in_lists.py", None),
         (SCRIPTS / "overridden.py", None),
         (SCRIPTS / "pickled_functions.py", None),
+        (SCRIPTS / "folds_of_averages.py", None),
         (SCRIPTS / "old_graph.py", 0),
         (SCRIPTS / "hidden_tensor.py", 0),
         (MATRIX / "maml.py", None),

@@ -10,6 +10,7 @@ import sys
 import types
 import zlib
 
+from vaultlayer_hooks.ghost.classes import Known
 from vaultlayer_hooks.ghost.state import Diverged, run
 
 MARK = "of"
@@ -18,15 +19,11 @@ BASES = (int, float, complex, str, bytes)
 WRITTEN = frozenset("Decimal Fraction date time timedelta timezone UUID PurePath".split())
 TORCH = ("dtype", "device", "layout", "memory_format")
 NAMED = frozenset((types.FunctionType, types.BuiltinFunctionType, type))
-_ways = {}
 
 
 def form(value, kind):
     """Give the form of a value of this class; None for one of another kind."""
-    way = _ways.get(kind)
-    if way is None:
-        way = _ways[kind] = _way(kind)
-    return way(value)
+    return _ways[kind](value)
 
 
 def _way(kind):
@@ -48,6 +45,9 @@ def _way(kind):
     if kind.__module__ == "torch" and kind.__name__ in TORCH:
         return lambda value: (MARK, "torch", kind.__name__, str(value))
     return _nothing
+
+
+_ways = Known(_way)
 
 
 def _is_written(cls):

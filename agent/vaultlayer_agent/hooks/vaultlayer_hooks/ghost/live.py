@@ -4,10 +4,10 @@ import gc
 import itertools
 import types
 
-from vaultlayer_hooks.ghost import caches, owners
+from vaultlayer_hooks.ghost import caches, classes, owners, whose
 from vaultlayer_hooks.ghost.referents import referents
 from vaultlayer_hooks.ghost.state import HOOKS_DIR, run
-from vaultlayer_hooks.ghost.walk import CACHE, LIBRARY
+from vaultlayer_hooks.ghost.walk import CACHE, LIBRARY, owner_of
 
 HIDDEN = (
     types.GeneratorType,
@@ -44,6 +44,9 @@ def unreached(walk, ours):
     missing = _missing(everything, tensor, walk, ours)
     caches.see(walk, of_kind(everything, CACHE), missing)
     missing = [t for t in missing if id(t) not in walk.tensors]
+    if missing:
+        _enter_classes(walk)
+        missing = [t for t in missing if id(t) not in walk.tensors]
     if not missing:
         return []
     hidden, roots = of_kind(everything, HIDDEN), {}
@@ -62,6 +65,19 @@ def unreached(walk, ours):
         elif tops and any(_holds_tensor(top, missing) for top in tops):
             _add_alike(walk, name, tops, missing)
     return [t for t in missing if id(t) not in walk.tensors]
+
+
+def _enter_classes(walk):
+    """Enter the classes that a library's functions have made for modules, as for parametrized ones.
+
+    The properties of such a class keep the module that it was made for, also when only a copy is left.
+    """
+    for number, path in list(walk.places.items()):
+        kind = type(walk.seen[number])
+        made = issubclass(kind, run.torch.nn.Module) and not classes.is_in_its_module(kind)
+        if made and owner_of(kind) == LIBRARY:
+            for name, item in whose.class_items(kind):
+                walk.root("%s.__class__.%s" % (path, name), item, LIBRARY)
 
 
 def _missing(everything, tensor, walk, ours):

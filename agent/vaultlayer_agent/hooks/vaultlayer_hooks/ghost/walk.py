@@ -27,6 +27,7 @@ from vaultlayer_hooks.ghost import (
     torchscript,
     whose,
 )
+from vaultlayer_hooks.ghost.classes import Known
 from vaultlayer_hooks.ghost.frames import read_locals, user_frames
 from vaultlayer_hooks.ghost.plain import PLAIN
 from vaultlayer_hooks.ghost.referents import referents, slots_of
@@ -51,7 +52,6 @@ _MODULE_SKIPPED = frozenset(
     )
 )
 _HOOK_NAMES = ("_hooks", "_hooks_with_kwargs", "_hooks_always_called")
-_owners = {}
 
 
 class TooMuch(Exception):
@@ -60,10 +60,10 @@ class TooMuch(Exception):
 
 def owner_of(kind):
     """Give whose a class is."""
-    known = _owners.get(kind)
-    if known is None:
-        known = _owners[kind] = USER if whose.is_users(kind) else LIBRARY
-    return known
+    return _owners[kind]
+
+
+_owners = Known(lambda kind: USER if whose.is_users(kind) else LIBRARY)
 
 
 class Walk:
