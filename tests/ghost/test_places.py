@@ -48,7 +48,9 @@ def test_a_count_is_seen_wherever_it_lies(
         before = after
 
 
-@pytest.mark.parametrize("place", ["count", "float64", "namespace", "text", "loaded_by_hand"])
+@pytest.mark.parametrize(
+    "place", ["count", "float64", "namespace", "text", "loaded_by_hand", "second_twin"]
+)
 def test_a_count_that_no_replay_can_have_ends_it(tmp_path: Path, place: str) -> None:
     ghost = Ghost(tmp_path, SCRIPTS / "odd_places.py", place)
     assert ghost.attempt(die_at=45).status == -9

@@ -121,6 +121,7 @@ work, events, counting, function, by_hand = (
     made_function(),
     loaded(),
 )
+twins, loaded_twins = (made_class(), made_class()), (loaded(), loaded())
 extended, wrapped = [0].append, functools.partial(int, 0)
 static = Static()
 
@@ -188,6 +189,10 @@ PLACES = {
     "property_default": lambda: static.ticked,
     "call_default": lambda: static(),
     "loaded_by_hand": lambda: by_hand(),
+    "first_twin": lambda: twins[0].tick(),
+    "second_twin": lambda: twins[1].tick(),
+    "first_loaded_twin": lambda: loaded_twins[0](),
+    "second_loaded_twin": lambda: loaded_twins[1](),
     "bound_list": lambda: (extended(1), len(extended.__self__) - 1)[1],
     "partial": lambda: rebound(wrapped=functools.partial(int, wrapped() + 1))(),
     "two_underscores": dunder,

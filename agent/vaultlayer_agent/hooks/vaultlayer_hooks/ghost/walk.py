@@ -92,6 +92,7 @@ class Walk:
         self.sparse = set()
         self.skipped = set()
         self._classes = set()
+        self._alike = {}
         self._stack = []
         self._tensor = run.torch.Tensor
         self._module = run.torch.nn.Module
@@ -324,7 +325,7 @@ class Walk:
         file = names.get("__file__")
         if owner == USER and id(names) not in self.seen and whose.is_foreign(names):
             self.seen[id(names)] = names
-            name = "<globals %s %s>" % (names.get("__name__"), file)
+            name = whose.alone("<globals %s %s>" % (names.get("__name__"), file), self._alike)
             for key, item in list(names.items()):
                 if whose.is_users_name(key):
                     self._stack.append((item, "%s.%s" % (name, key), USER, names, key))
@@ -337,7 +338,7 @@ class Walk:
             self._classes.add(cls)
             if owner_of(cls) == USER and whose.is_hidden_class(cls):
                 name = "<class %s.%s>" % (cls.__module__, cls.__qualname__)
-                self._stack.append((cls, name, USER, None, None))
+                self._stack.append((cls, whose.alone(name, self._alike), USER, None, None))
 
     def _enter_function(self, value, path, owner):
         own, wrapped = dict(vars(value)), None

@@ -64,6 +64,12 @@ def is_hidden_class(kind):
     return found is not kind
 
 
+def alone(name, alike):
+    """Give a name that nothing else bears: of those that are called alike, all but the first get numbers."""
+    alike[name] = number = alike.get(name, 0) + 1
+    return name if number == 1 else "%s %d" % (name, number)
+
+
 def is_users(kind):
     """Whether a class is of the user's own code."""
     if is_user_module(kind.__module__):
