@@ -60,14 +60,17 @@ async def test_two_trainings_of_one_script_are_told_apart(tmp_path: Path, varian
     assert resumed(two) == [("out", 5, "exact")]
 
 
-async def test_a_training_that_was_over_leaves_random_state_as_it_did(tmp_path: Path) -> None:
+@pytest.mark.parametrize("variant", ["plain", "classes"])
+async def test_a_training_that_was_over_leaves_all_as_it_did(tmp_path: Path, variant: str) -> None:
     """Killed after the last step of 12, before the end of the script."""
 
-    def random_of(run: Run) -> str:
-        return next(line for line in run.output.splitlines() if line.startswith("random "))
+    def left_by(run: Run) -> tuple[str, str]:
+        random = next(x for x in run.output.splitlines() if x.startswith("random "))
+        return random, (trainee.work / "final/config.json").read_text()
 
-    trainee = trainee_of(tmp_path, "plain", "--steps", "12", "--after", "5")
+    trainee = trainee_of(tmp_path, variant, "--steps", "12", "--after", "5")
     bare = trainee.run_bare()
+    left = left_by(bare)
     one = await trainee.run(kill_when="out/checkpoint-12/trainer_state.json")
     assert one.status == -9
     last = next(saved for saved in reversed(one.saved))
@@ -75,7 +78,7 @@ async def test_a_training_that_was_over_leaves_random_state_as_it_did(tmp_path: 
     two = await trainee.run(resume=last)
     assert resumed(two) == [("out", 12, "exact")]
     assert two.digest == bare.digest
-    assert random_of(two) == random_of(bare)
+    assert left_by(two) == left
 
 
 async def test_a_script_that_resumes_by_itself_is_left_alone(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from hf_trainer import Sequences, Slow
 from transformers import (
     EarlyStoppingCallback,
     GPT2Config,
+    GPT2ForSequenceClassification,
     GPT2LMHeadModel,
     Trainer,
     TrainerCallback,
@@ -92,6 +93,20 @@ class Noisy(Sequences):
         return row
 
 
+class Labelled(Sequences):
+    """Each sequence has one of three classes."""
+
+    def __getitem__(self, index):
+        row = super().__getitem__(index)
+        return row | {"labels": row["input_ids"].sum() % 3}
+
+
+def make_classifier():
+    shape = {"n_positions": 32, "n_embd": 32, "n_layer": 2, "n_head": 2}
+    config = GPT2Config(vocab_size=97, num_labels=3, pad_token_id=96, **shape)
+    return GPT2ForSequenceClassification(config)
+
+
 def masked(rows):
     """Collate, and draw which inputs are hidden."""
     batch = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
@@ -156,6 +171,8 @@ def make_trainer(given):
         plain["data_collator"] = masked
     if given.variant == "own-stream":
         plain["train_dataset"] = Noisy(96, 32, 97)
+    if given.variant == "classes":
+        plain = {"model": make_classifier(), "train_dataset": Labelled(96, 32, 97)}
     if given.variant == "patience":
         slow.append(EarlyStoppingCallback(3, early_stopping_threshold=100.0))
     if given.variant in ("kept", "anchor"):
@@ -209,6 +226,7 @@ def leave(trainer, given):
     with open("history.json", "w") as file:
         json.dump(trainer.state.log_history, file)
     time.sleep(given.after)
+    trainer.save_model("final")
     print("digest", digest.hexdigest(), flush=True)
 
 

@@ -127,6 +127,14 @@ def restore_callbacks(trainer, path):
         _stopped.add(id(trainer))
 
 
+def restore_noted(model, path):
+    """Put back what the first forward pass notes in a model's configuration: the kind of its labels."""
+    config, saved = getattr(model, "config", None), os.path.join(path, "config.json")
+    if getattr(config, "problem_type", "") is None and os.path.isfile(saved):
+        with open(saved) as file:
+            config.problem_type = json.load(file).get("problem_type")
+
+
 _stopped = set()
 """Trainers whose checkpoint was their last, because a callback had ended the training early."""
 

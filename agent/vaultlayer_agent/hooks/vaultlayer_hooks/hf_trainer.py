@@ -71,10 +71,11 @@ def _training(original):
 
 
 def _end_as_saved(trainer, path):
-    """Bring random state to where a training ended that was over already: it has not been loaded then."""
+    """Leave what the end of a training left that was over already: nothing of it was computed again."""
     match = complete.NAME.match(os.path.basename(path))
     if trainer.state.global_step == int(match.group(1)):
         trainer._load_rng_state(path)
+        hf_native.restore_noted(trainer.model, path)
 
 
 def _prepare(trainer, chosen, path):
