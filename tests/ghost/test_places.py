@@ -67,6 +67,11 @@ def test_streams_that_fetches_draw_from_go_on_wherever_they_lie(tmp_path: Path) 
     through_deaths(Ghost(tmp_path, SCRIPTS / "streams_of_fetches.py"), 45, 75)
 
 
+@pytest.mark.parametrize("kind", ["stream", "sampler", "workers"])
+def test_data_that_is_drawn_between_the_batches_is_drawn_again(tmp_path: Path, kind: str) -> None:
+    through_deaths(Ghost(tmp_path, SCRIPTS / "lazy_draws.py", kind), 47, 83)
+
+
 def test_what_torchscript_keeps_of_a_module_is_as_it_was(tmp_path: Path) -> None:
     through_deaths(Ghost(tmp_path, SCRIPTS / "scripted_state.py"), 45, 85)
 

@@ -241,7 +241,7 @@ def test_a_sampler_that_does_not_draw_again_what_it_drew_ends_the_replay(tmp_pat
     assert ghost.attempt(die_at=40).status == -9
     ended = ghost.attempt(replay=True)
     assert ended.status == 121, ended.output
-    assert "does not draw again" in ended.told("diverged")[0]["detail"]
+    assert "does not give again" in ended.told("diverged")[0]["detail"]
 
 
 def test_a_thread_that_fetches_ahead_voids_the_snapshot(tmp_path: Path) -> None:

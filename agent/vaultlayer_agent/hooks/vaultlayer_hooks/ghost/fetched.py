@@ -196,6 +196,11 @@ def note(loader, seen):
         log.note("fetched", tuple(found))
 
 
+def whole(value):
+    """Give a small value as plain values, of which `made` makes it again; None for another."""
+    return ("plain", None) if value is None else _change(None, value)
+
+
 def _change(old, new):
     """Give in which way a value has changed, as plain values; None for not at all, or for one not told."""
     kind = type(new)
@@ -252,11 +257,11 @@ def put(loader):
         if holder is None:
             run.diverge("what a loader fetches through is gone in the replay: %s" % path)
         names = vars(holder)
-        names[name] = _made(names.get(name), change)
+        names[name] = made(names.get(name), change)
         watched.moving[path, name] = weakref.ref(holder)
 
 
-def _made(value, change):
+def made(value, change):
     """Give what a value has become, in the same object where that can be."""
     kind, *content = change
     if kind == "plain":

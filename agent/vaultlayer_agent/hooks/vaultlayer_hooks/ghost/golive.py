@@ -343,13 +343,13 @@ def _fill_loaders(positions):
     wanted, filled = {number: rest for number, *rest in positions}, False
     for opened in loaders.alive():
         if opened.number in wanted:
-            count, drawn = wanted.pop(opened.number)
+            count, given = wanted.pop(opened.number)
             if opened.count != count:
                 raise Diverged("a data loader is at another batch")
             filled = filled or opened.shell
             loaders.fill(opened, opened.count)
-            if samplers.drawn(opened.iterator()) != drawn:
-                raise Diverged("a sampler does not draw again what it drew")
+            if loaders.given(opened) != given:
+                raise Diverged("a data loader does not give again what it gave")
     if wanted:
         raise Diverged("a data loader's iterator is gone in the replay")
     return filled

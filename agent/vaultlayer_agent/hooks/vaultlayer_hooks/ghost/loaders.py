@@ -9,7 +9,7 @@ import functools
 import weakref
 from _thread import get_ident
 
-from vaultlayer_hooks.ghost import fetched, growing, log, rng, samplers, specs
+from vaultlayer_hooks.ghost import draws, fetched, growing, log, rng, samplers, specs
 from vaultlayer_hooks.ghost.rng import set_small_state, small_state, streams
 from vaultlayer_hooks.ghost.state import OFF, REPLAY, run
 
@@ -28,15 +28,17 @@ class Open:
         "iterator",
         "loader",
         "number",
+        "own",
         "past",
         "shell",
     )
 
-    def __init__(self, number, iterator, loader, begin):
+    def __init__(self, number, iterator, loader, begin, own):
         self.number = number
         self.iterator = weakref.ref(iterator)
         self.loader = loader
         self.begin = begin
+        self.own = own
         self.first = None
         self.count = 0
         self.done = False
@@ -70,6 +72,7 @@ def patch(torch):
     base = module._BaseDataLoaderIter
     base.__next__ = _next(base.__next__)
     samplers.patch(base)
+    draws.patch(module)
 
 
 def _iter(module, original):
@@ -80,24 +83,27 @@ def _iter(module, original):
         run.begin()
         if run.mode == REPLAY:
             return _shell(module, self)
-        begin = _begin_state(self)
-        mark = streams.mark()
+        own = tuple(fetched.streams(self))
+        begin = _begin_state(self, own)
+        mark, iterator = streams.mark(), None
         run.depth += 1
+        draws.begin(own, records=True)
         try:
             iterator = original(self)
         finally:
             run.depth -= 1
+            draws.end(iterator)
         after = small_state() if streams.mark() != mark else None
-        _remember(iterator, self, begin)
+        _remember(iterator, self, begin, own)
         log.note("iter", (begin, after))
         return iterator
 
     return __iter__
 
 
-def _begin_state(loader):
+def _begin_state(loader, own):
     """Give what the iterator's data depends on: random streams, and plain attributes of its parts."""
-    owned = tuple(rng.stream_state(stream) for stream in fetched.streams(loader))
+    owned = tuple(map(rng.stream_state, own))
     return (
         small_state(),
         rng.torch_state(),
@@ -130,13 +136,13 @@ def _set_attributes(loader, recorded):
                 vars(part)[name] = value
 
 
-def _remember(iterator, loader, begin):
+def _remember(iterator, loader, begin, own):
     for key in [k for k, o in known.open.items() if o.iterator() is None]:
         del known.open[key]
     known.used = {key: ref for key, ref in known.used.items() if ref() is not None}
     known.used[id(loader)] = weakref.ref(loader)
     before = known.of(iterator)
-    opened = Open(known.made, iterator, loader, begin)
+    opened = Open(known.made, iterator, loader, begin, own)
     if before is not None:
         opened.past = (*before.past, before)
     known.made += 1
@@ -146,12 +152,14 @@ def _remember(iterator, loader, begin):
 
 def _shell(module, loader):
     samplers.take_new()
+    drawn = draws.take()
     begin, after = specs.take_with_specs("iter")
     if _lives_on(loader) and loader._iterator is not None:
         iterator = loader._iterator
     else:
         iterator = _empty(module, loader)
-    _remember(iterator, loader, begin).shell = True
+    _remember(iterator, loader, begin, tuple(fetched.streams(loader))).shell = True
+    draws.remember(iterator, drawn)
     _set_attributes(loader, begin[3])
     if after is not None:
         set_small_state(after)
@@ -193,15 +201,18 @@ def _next(original):
         sizes = growing.sizes(opened.loader)
         seen = fetched.before(opened.loader)
         run.depth += 1
+        draws.begin(opened.own, records=True)
         try:
             batch = original(self)
         except StopIteration:
             opened.done = True
+            draws.end(self)
             log.note("end", small_state() if streams.mark() != mark else None)
             fetched.note(opened.loader, seen)
             raise
         finally:
             run.depth -= 1
+            draws.end(self)
         opened.grows = opened.grows or sizes != growing.sizes(opened.loader)
         _note_batch(opened, batch, small_state() if streams.mark() != mark else None)
         fetched.note(opened.loader, seen)
@@ -228,6 +239,7 @@ def _changed_streams(opened):
 
 
 def _replay_next(opened):
+    draws.remember(opened.iterator(), draws.take())
     specs.take_new()
     if log.peek() == "end":
         state = log.take("end")
@@ -262,16 +274,24 @@ def _fetch_for_real(opened):
         if state is not None and state[0] != "torch":
             rng.set_stream_state(stream, state)
     run.depth += 1
+    draws.begin(opened.own, records=False)
     try:
         return next(opened.iterator())
     finally:
         run.depth -= 1
+        draws.end()
 
 
 def positions():
     """Give number, position and sum of indices of every iterator that is alive and not at its end."""
     needed = [o for o in alive() if not o.done or _lives_on(o.loader)]
-    return tuple(sorted((o.number, o.count, samplers.drawn(o.iterator())) for o in needed))
+    return tuple(sorted((o.number, o.count, given(o)) for o in needed))
+
+
+def given(opened):
+    """Give a checksum of what an iterator has given: of all indices, or of the last batch of a stream."""
+    iterator = opened.iterator()
+    return samplers.drawn(iterator) ^ draws.last(iterator)
 
 
 def alive():
@@ -307,6 +327,7 @@ def fill(opened, count):
     for epoch in epochs:
         _begin_again(epoch)
         run.depth += 1
+        draws.begin(epoch.own, records=False)
         try:
             if epoch is epochs[0]:
                 iterator.__init__(opened.loader)
@@ -319,6 +340,7 @@ def fill(opened, count):
                 next(iterator, None)
         finally:
             run.depth -= 1
+            draws.end()
     samplers.put(opened.loader, held_now)
 
 

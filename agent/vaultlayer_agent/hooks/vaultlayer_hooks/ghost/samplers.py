@@ -1,4 +1,4 @@
-"""What a loader's samplers hold: a refilled iterator must draw from what it drew from before.
+"""What samplers hold, and data that is a stream: a refilled iterator must draw from what it drew from before.
 
 What is larger than a megabyte is written down once, by its hash. What cannot be written down is left to the
 comparison of what a refilled iterator has drawn with what was drawn before.
@@ -10,12 +10,13 @@ import marshal
 import sys
 import zlib
 
-from vaultlayer_hooks.ghost import log, rng
+from vaultlayer_hooks.ghost import fetched, log, rng
 from vaultlayer_hooks.ghost.state import Diverged, run
 
 STATE_MOST_B = 1 << 20
 LARGE_MOST_B = 256 << 20
 LIST_MOST = 10_000
+SMALL_MOST_B = 1 << 16
 DEPTH_MOST = 4
 PLAIN = frozenset((int, float, bool, str, bytes, type(None)))
 DRAWN = "_vaultlayer_drawn"
@@ -45,19 +46,24 @@ def drawn(iterator):
     return vars(iterator).get(DRAWN, 0)
 
 
-def state(loader, keep=lambda data: data):
+def state(loader, keep=None):
     """Give what the samplers hold in tensors, arrays and containers: what they draw next may depend on it.
+
+    Of a stream of data that this process reads it is what is small in all that it reads through.
 
     Args:
         loader: whose they are.
         keep: gives what stands for the bytes of large ones, or None to leave them out.
     """
-    held = []
+    held, keep = [], keep or _whole
     for number, part in enumerate(_samplers(loader)):
         for name, value in vars(part).items():
             packed = _packed(value, keep) if type(value) not in PLAIN else None
             if packed is not None:
                 held.append((number, name, packed))
+    for number, part in enumerate(_of_stream(loader)):
+        pairs = [(name, _packed_small(value)) for name, value in vars(part).items()]
+        held.extend([(-1 - number, name, packed) for name, packed in pairs if packed is not None])
     return tuple(held)
 
 
@@ -91,6 +97,27 @@ def _samplers(loader):
     return [part for part in found if hasattr(part, "__dict__")]
 
 
+def _of_stream(loader):
+    """Give all that a stream of data is read through, where it is read in this process."""
+    stream = run.torch.utils.data.IterableDataset
+    if loader.num_workers or not isinstance(loader.dataset, stream):
+        return []
+    return list(fetched.holders(loader, fetched.OTHERS).values())
+
+
+def _whole(data):
+    return data
+
+
+def _packed_small(value):
+    """Give what a stream counts or sums up in; None for what is no small value, such as the data."""
+    if isinstance(value, run.torch.Tensor):
+        size_b = value.numel() * value.element_size()
+        return _packed(value, _whole) if size_b <= SMALL_MOST_B else None
+    made = fetched.whole(value)
+    return None if made is None else ("made", made)
+
+
 def _packed(value, keep, depth=0):
     """Give what a value holds as plain values; None where it is too large, or of a kind that is not known."""
     kind = type(value)
@@ -122,9 +149,10 @@ def put(loader, recorded):
     Raises:
         Diverged: the samplers hold other things than they did.
     """
-    parts = _samplers(loader)
+    parts, stream = _samplers(loader), _of_stream(loader)
     for number, name, packed in recorded:
-        names = vars(parts[number]) if number < len(parts) else {}
+        among, at = (parts, number) if number >= 0 else (stream, -1 - number)
+        names = vars(among[at]) if at < len(among) else {}
         if name not in names:
             raise Diverged("a sampler holds other things than it did")
         names[name] = _unpacked(names[name], packed)
@@ -135,6 +163,8 @@ def _unpacked(value, packed):
     kind, content = packed
     if kind == "plain":
         return content
+    if kind == "made":
+        return fetched.made(value, content)
     if kind == "number":
         return sys.modules["numpy"].frombuffer(content[1], dtype=content[0])[0]
     if kind in ("tensor", "array"):

@@ -1,0 +1,149 @@
+"""Draws between the batches: samplers, and data that is a stream, may draw from random streams as they go on.
+
+What they draw depends on what the script has drawn since the batch before. So where anything else has drawn
+in between, the states from which they drew are noted, and a refilled iterator draws from them again. Samplers
+of torch's own draw as their iterator begins only, from states that are noted there; so do a dataset's rows,
+which nobody reads twice. Workers have streams of their own.
+"""
+
+import functools
+import zlib
+
+from vaultlayer_hooks.ghost import log, rng
+from vaultlayer_hooks.ghost.state import REPLAY, run
+
+CALLS, STATES, LEFT, LAST = (
+    "_vaultlayer_calls",
+    "_vaultlayer_states",
+    "_vaultlayer_left",
+    "_vaultlayer_last",
+)
+SUMMED_B = 4096
+EAGER = (list, tuple, range)
+
+
+class _Now:
+    """What is known of the call that is being made for real.
+
+    `pending`: its draws, None where they are not recorded; `own`: the private streams that it may draw from.
+    """
+
+    pending = None
+    own = ()
+
+
+def patch(module):
+    """Note the states from which samplers draw, and single-process streams of data."""
+    base, single = module._BaseDataLoaderIter, module._SingleProcessDataLoaderIter
+    base._next_index = _watched(base._next_index, _is_drawn_lazily)
+    single._next_data = _watched(single._next_data, is_stream)
+
+
+def is_stream(iterator):
+    """Whether an iterator reads, in this process, data that has no indices."""
+    kinds = run.torch.utils.data.dataloader._DatasetKind
+    return iterator._dataset_kind == kinds.Iterable and not iterator._num_workers
+
+
+def _is_drawn_lazily(iterator):
+    return not is_stream(iterator) and not _is_eager(iterator._index_sampler)
+
+
+def _is_eager(sampler):
+    while type(sampler).__module__.startswith("torch.utils.data"):
+        inner = getattr(sampler, "sampler", None)
+        if inner is None:
+            return True
+        sampler = inner
+    return isinstance(sampler, EAGER)
+
+
+def _watched(original, concerns):
+    @functools.wraps(original)
+    def call(self):
+        pending, replays = _Now.pending, run.mode == REPLAY
+        if (pending is None and not replays) or not concerns(self):
+            return original(self)
+        names = vars(self)
+        number = names.get(CALLS, 0)
+        names[CALLS] = number + 1
+        if replays and number in names.get(STATES, ()):
+            _put(names[STATES][number])
+        before = _states()
+        try:
+            result = original(self)
+            if concerns is is_stream:
+                names[LAST] = _sum(result, 0)
+            return result
+        finally:
+            after = _states()
+            if after != before:
+                if not replays and before != names.get(LEFT):
+                    pending.append((self, number, before))
+                # Also in a replay: what follows is noted as the dead run has noted it.
+                names[LEFT] = after
+
+    return call
+
+
+def _states():
+    torch_state = rng.to_bytes(run.torch.get_rng_state())
+    return (torch_state, rng.small_state(), tuple(map(rng.stream_state, _Now.own)))
+
+
+def _put(states):
+    torch_state, small, own = states
+    run.torch.set_rng_state(rng.from_bytes(torch_state))
+    rng.set_small_state(small)
+    for stream, state in zip(_Now.own, own):
+        rng.set_stream_state(stream, state)
+
+
+def begin(own, records):
+    """Begin a call that may draw, from the private streams `own` too; `records`: its draws are noted."""
+    _Now.pending, _Now.own = [] if records else None, own
+
+
+def end(iterator=None):
+    """Note what `iterator` has drawn since `begin`; without one, nothing."""
+    pending, _Now.pending, _Now.own = _Now.pending, None, ()
+    drawn = [draw for owner, *draw in pending or () if owner is iterator]
+    if drawn:
+        log.note("drawn", tuple(map(tuple, drawn)))
+
+
+def take():
+    """Give the draws that stand next in the log (replay), by their number."""
+    return dict(log.take("drawn")) if log.peek() == "drawn" else {}
+
+
+def remember(iterator, states):
+    """Let an iterator that is to be refilled know draws of the recorded run."""
+    if states:
+        vars(iterator).setdefault(STATES, {}).update(states)
+
+
+def last(iterator):
+    """Give a checksum of the last batch that a stream of data has given: of the begin of each tensor."""
+    return vars(iterator).get(LAST, 0)
+
+
+def _sum(value, total):
+    if isinstance(value, run.torch.Tensor):
+        return _sum_tensor(value, total)
+    if isinstance(value, dict):
+        value = value.values()
+    elif not isinstance(value, (list, tuple)):
+        return zlib.crc32(repr(value).encode(), total) if isinstance(value, (int, float)) else total
+    for item in value:
+        total = _sum(item, total)
+    return total
+
+
+def _sum_tensor(tensor, total):
+    try:
+        flat = tensor.detach().reshape(-1)[: SUMMED_B // tensor.element_size()].contiguous()
+        data = rng.to_bytes(flat.view(run.torch.uint8)) if flat.device.type == "cpu" else b""
+    except (RuntimeError, TypeError):
+        return total  # of a kind that has no plain memory
+    return zlib.crc32(data, total)
