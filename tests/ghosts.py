@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from vaultlayer_agent.capture import hook_path
 from vaultlayer_agent.capture.snapshots import reached_step
 
@@ -199,6 +201,13 @@ class Ghost:
             p for p in self.work.rglob("*") if p.is_file() and "__pycache__" not in str(p)
         )
         return {str(p.relative_to(self.work)): p.read_bytes() for p in found}
+
+
+def skip_without(module: str) -> None:
+    """Skip a test whose script needs a module that its interpreter lacks."""
+    look = f"import sys, importlib.util as u; sys.exit(u.find_spec({module!r}) is None)"
+    if subprocess.run([INTERPRETER, "-c", look], check=False).returncode:
+        pytest.skip(f"no {module}")
 
 
 def through_deaths(ghost: Ghost, *deaths: int) -> Attempt:

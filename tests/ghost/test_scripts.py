@@ -1,11 +1,10 @@
 """Scripts that never save: bare, hooked, and killed twice and replayed; all leave the same bytes."""
 
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from ghosts import SCRIPTS, Ghost, final_lines, through_deaths
+from ghosts import SCRIPTS, Ghost, final_lines, skip_without, through_deaths
 
 pytest.importorskip("torch")
 pytestmark = [pytest.mark.train, pytest.mark.timeout(1500)]
@@ -70,8 +69,7 @@ def test_what_only_a_class_of_a_module_keeps_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["fit", "train_step", "loop", "torch_optim"])
 def test_keras_on_torch_resumes_exactly_through_two_deaths(tmp_path: Path, kind: str) -> None:
-    if find_spec("keras") is None:
-        pytest.skip("no Keras")
+    skip_without("keras")
     through_deaths(Ghost(tmp_path, SCRIPTS / "keras_kinds.py", kind), 45, 75)
 
 
