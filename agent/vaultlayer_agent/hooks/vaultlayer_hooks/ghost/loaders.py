@@ -35,7 +35,7 @@ class Open:
 
     def __init__(self, number, iterator, loader, begin, own):
         self.number = number
-        self.iterator = weakref.ref(iterator)
+        self.iterator = weakref.ref(iterator, self._let_go)
         self.loader = loader
         self.begin = begin
         self.own = own
@@ -46,6 +46,10 @@ class Open:
         self.grows = False
         # Earlier epochs of workers that live on: their random streams go on too.
         self.past = ()
+
+    def _let_go(self, _iterator):
+        """Keep no dataset alive, which may be large, once nothing more can be fetched."""
+        self.loader, self.begin, self.past = None, None, ()
 
 
 class Loaders:
