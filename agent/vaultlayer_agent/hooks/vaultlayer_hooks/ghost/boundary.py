@@ -6,6 +6,7 @@ the later one of equals. A loop without `torch.optim` is stepped by its backward
 its gradients of `torch.func`.
 """
 
+import sys
 import weakref
 from collections import deque
 
@@ -26,6 +27,34 @@ class _Place:
         self.banned = False
 
 
+class _Held:
+    """Stands for a weak reference to what can have none, as torch's generators up to 2.7."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value):
+        self.value = value
+
+    def __call__(self):
+        if self.value is not None and self.count() <= _ALONE:
+            self.value = None
+        return self.value
+
+    def count(self):
+        """Give how many references there are, those of this very look included."""
+        return sys.getrefcount(self.value)
+
+
+_ALONE = _Held(object()).count()
+
+
+def _reference(value):
+    try:
+        return weakref.ref(value)
+    except TypeError:
+        return _Held(value)
+
+
 class Alive:
     """Weak references by number, in the order of first sight; what has died is forgotten now and then.
 
@@ -42,7 +71,7 @@ class Alive:
         self._made += 1
         if not number % SWEPT_EVERY:
             self._refs = {n: ref for n, ref in self._refs.items() if ref() is not None}
-        self._refs[number] = weakref.ref(value)
+        self._refs[number] = _reference(value)
         return number
 
     def __len__(self):
