@@ -122,6 +122,8 @@ def test_a_script_without_a_seed_goes_on_as_the_dead_run_did(tmp_path: Path) -> 
 def test_dates_unseeded_streams_and_the_figures_of_a_machine_come_again(
     tmp_path: Path, name: str
 ) -> None:
+    if name == "measures":
+        skip_without("psutil")
     ghost = Ghost(tmp_path, SCRIPTS / f"{name}.py")
     assert ghost.attempt(die_at=45).status == -9
     assert ghost.attempt(replay=True, die_at=85).told("live")

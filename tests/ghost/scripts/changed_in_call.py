@@ -147,7 +147,7 @@ collate = Collate()
 loader = torch.utils.data.DataLoader(Noisy(), batch_sampler=Balanced(), collate_fn=collate)
 for _epoch in range(25):
     for x in loader:
-        for model, optimizer in zip(models, optimizers, strict=True):
+        for model, optimizer in zip(models, optimizers):
             loss = (model(x) - x.flip(1)).pow(2).mean()
             optimizer.zero_grad()
             loss.backward()

@@ -76,7 +76,7 @@ for step in range(75):
         optimizers[3] = torch.optim.Adam(grown.parameters(), 1e-2)
     if step == 60:
         handle.remove()
-    for model, optimizer in zip(models, optimizers, strict=True):
+    for model, optimizer in zip(models, optimizers):
         x = torch.randn(8, 4)
         loss = (model(x) - x.flip(1)).pow(2).mean()
         if model is keeps:
