@@ -52,6 +52,7 @@ ROWS = Path(__file__).parents[1] / "matrix" / "scripts"
         ("raw_weights", 45, 85),
         ("fetches_by_globals", 35, 65),
         ("twin_classes", 45, 85),
+        ("drawn_from_views", 45, 77),
     ],
 )
 def test_a_script_resumes_exactly_through_two_deaths(

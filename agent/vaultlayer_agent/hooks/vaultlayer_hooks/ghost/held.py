@@ -2,7 +2,7 @@
 
 import collections
 
-from vaultlayer_hooks.ghost import loaders, threads
+from vaultlayer_hooks.ghost import loaders, owners, threads
 from vaultlayer_hooks.ghost.frames import read_locals
 from vaultlayer_hooks.ghost.live import HIDDEN
 from vaultlayer_hooks.ghost.walk import LIBRARY, Walk
@@ -12,7 +12,10 @@ THREADS = "torch/utils/data/_utils/"
 
 
 def held_ids():
-    """Give the ids of tensors and generators inside iterators, and in the threads that work for them."""
+    """Give the ids of tensors and generators inside iterators, and in the threads that work for them.
+
+    An array that a sampler holds may be the last to hold the tensor whose memory it shares.
+    """
     ids = set()
     for opened in loaders.alive():
         walk = Walk()
@@ -23,6 +26,7 @@ def held_ids():
                 walk.root(name, value, LIBRARY)
                 walk.root(name + ".queue", _waiting(value), LIBRARY)
         ids.update(walk.tensors)
+        ids.update(owners.taken_from([array for array, _, _ in walk.arrays.values()]))
         ids.update(i for i, value in walk.seen.items() if isinstance(value, HIDDEN))
     ids.update(_in_threads())
     return ids

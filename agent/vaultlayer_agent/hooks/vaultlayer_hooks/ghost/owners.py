@@ -31,7 +31,7 @@ def held_unseen(tensors, arrays, nodes):
     share = _graphs_share()
     if share is None or not tensors:
         return []
-    taken = _taken_from(arrays)
+    taken = taken_from(arrays)
     left = _left(tensors, share)
     if all(count <= taken[id(t)] for t, count in zip(tensors, left)):
         return []
@@ -39,7 +39,7 @@ def held_unseen(tensors, arrays, nodes):
     return [t for t, count in zip(tensors, left) if count > taken[id(t)]]
 
 
-def _taken_from(arrays):
+def taken_from(arrays):
     """Count by id what arrays were made from; views of one array hold that array."""
     makers = {}
     for value in arrays:
