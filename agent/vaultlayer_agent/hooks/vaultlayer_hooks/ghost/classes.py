@@ -4,7 +4,7 @@ import sys
 import weakref
 
 
-class Known(dict):
+class ByClass(dict):
     """What a function finds out about a class, by class.
 
     A class that a function has made may hold modules, in a closure for instance, and all their memory with

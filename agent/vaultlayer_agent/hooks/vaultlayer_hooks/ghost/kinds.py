@@ -10,7 +10,7 @@ import sys
 import types
 import zlib
 
-from vaultlayer_hooks.ghost.classes import Known
+from vaultlayer_hooks.ghost.classes import ByClass
 from vaultlayer_hooks.ghost.state import Diverged, run
 
 MARK = "of"
@@ -47,7 +47,7 @@ def _way(kind):
     return _nothing
 
 
-_ways = Known(_way)
+_ways = ByClass(_way)
 
 
 def _is_written(cls):

@@ -27,7 +27,7 @@ from vaultlayer_hooks.ghost import (
     torchscript,
     whose,
 )
-from vaultlayer_hooks.ghost.classes import Known
+from vaultlayer_hooks.ghost.classes import ByClass
 from vaultlayer_hooks.ghost.frames import read_locals, user_frames
 from vaultlayer_hooks.ghost.plain import PLAIN
 from vaultlayer_hooks.ghost.referents import referents, slots_of
@@ -63,7 +63,7 @@ def owner_of(kind):
     return _owners[kind]
 
 
-_owners = Known(lambda kind: USER if whose.is_users(kind) else LIBRARY)
+_owners = ByClass(lambda kind: USER if whose.is_users(kind) else LIBRARY)
 
 
 class Walk:
