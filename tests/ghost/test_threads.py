@@ -10,9 +10,12 @@ pytest.importorskip("torch")
 pytestmark = [pytest.mark.train, pytest.mark.timeout(1500)]
 
 
-def test_what_a_thread_saves_beside_the_training_is_exact(tmp_path: Path) -> None:
+@pytest.mark.parametrize("words", [(), ("late",)])
+def test_what_a_thread_saves_beside_the_training_is_exact(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
     """A replay comes to its end before the thread does, and must not let it save stand-ins later."""
-    through_deaths(Ghost(tmp_path, SCRIPTS / "saves_beside.py"), 45, 85)
+    through_deaths(Ghost(tmp_path, SCRIPTS / "saves_beside.py", *words), 45, 85)
 
 
 def test_a_thread_in_the_middle_of_a_file_voids_the_snapshot(tmp_path: Path) -> None:
