@@ -104,8 +104,7 @@ def start(torch):
 def _begin(torch, directory):
     os.makedirs(directory, exist_ok=True)
     session = Session(directory, os.environ.get("VAULTLAYER_GHOST_EVERY", ""))
-    # torch 2.1 has it under this name only.
-    run.is_compiling = getattr(torch.compiler, "is_compiling", None) or torch._utils.is_compiling
+    run.is_compiling = getattr(torch.compiler, "is_compiling", None) or _compiling_until_2_2(torch)
     run.directory = directory
     run.begin = session.begin
     run.recorded_step = session.recorded_step
@@ -149,6 +148,12 @@ def _begin(torch, directory):
         channel.tell("ghost", framework="ghost", detail="recording")
     atexit.register(session.end)
     os.register_at_fork(after_in_child=_fall_silent)
+
+
+def _compiling_until_2_2(torch):
+    """Whether something is compiled; while AOT autograd traces, only modes of its own tell so."""
+    traced, modes = torch._utils.is_compiling, torch._C._len_torch_dispatch_stack
+    return lambda: traced() or modes() > 0
 
 
 def _fall_silent():
