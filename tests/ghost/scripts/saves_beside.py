@@ -34,7 +34,7 @@ def save(step, weights, table):
     torch.save(weights, f"late-{step}.pt")
 
 
-def waits(frame, event, arg):
+def waits(frame, event, _):
     if event == "call" and frame.f_code.co_name == "run":
         time.sleep(0.3)
 
