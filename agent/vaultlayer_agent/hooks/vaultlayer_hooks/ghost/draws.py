@@ -39,6 +39,11 @@ def patch(module):
     single._next_data = _watched(single._next_data, is_stream)
 
 
+def concern(iterator):
+    """Whether an iterator draws between the batches."""
+    return is_stream(iterator) or _is_drawn_lazily(iterator)
+
+
 def is_stream(iterator):
     """Whether an iterator reads, in this process, data that has no indices."""
     kinds = run.torch.utils.data.dataloader._DatasetKind

@@ -23,6 +23,7 @@ class Open:
         "begin",
         "count",
         "done",
+        "draws",
         "first",
         "grows",
         "iterator",
@@ -42,6 +43,8 @@ class Open:
         self.first = None
         self.count = 0
         self.done = False
+        # Whether it draws from random streams as it goes on; None until it has to be known.
+        self.draws = None
         self.shell = False
         self.grows = False
         # Earlier epochs of workers that live on: their random streams go on too.
@@ -201,11 +204,14 @@ def _next(original):
             return _replay_next(opened)
         if not opened.count:
             opened.first = rng.torch_state()
+        if opened.draws is None:
+            opened.draws = draws.concern(self)
         mark = streams.mark()
         sizes = growing.sizes(opened.loader)
         seen = fetched.before(opened.loader)
         run.depth += 1
-        draws.begin(opened.own, records=True)
+        if opened.draws:
+            draws.begin(opened.own, records=True)
         try:
             batch = original(self)
         except StopIteration:
@@ -216,7 +222,8 @@ def _next(original):
             raise
         finally:
             run.depth -= 1
-            draws.end(self)
+            if opened.draws:
+                draws.end(self)
         opened.grows = opened.grows or sizes != growing.sizes(opened.loader)
         _note_batch(opened, batch, small_state() if streams.mark() != mark else None)
         fetched.note(opened.loader, seen)
