@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,7 @@ class Ears:
         self.events: list[dict[str, Any]] = []
         self.say: list[dict[str, Any]] = []
         self._work, self._images = work, images
+        self.pause_s = 0.0
         self._lock = threading.Lock()
         path.unlink(missing_ok=True)
         self._server = socket.socket(socket.AF_UNIX)
@@ -95,6 +97,7 @@ class Ears:
         if event["kind"] == "snapshot_begin":
             shutil.rmtree(aside, ignore_errors=True)
             shutil.copytree(self._work, aside, symlinks=True)
+            time.sleep(self.pause_s)
         elif event["kind"] == "snapshot_end" and aside.exists():
             shutil.rmtree(image, ignore_errors=True)
             aside.rename(image)
@@ -118,7 +121,7 @@ class Ghost:
         **environ: str,
     ) -> None:
         self.top, self.script, self.words, self.every = top, script, words, every
-        self.ranks = ranks
+        self.ranks, self.pause_s = ranks, 0.0
         self.work, self.state, self.images = top / "work", top / "state", top / "images"
         self._environ = environ
 
@@ -165,7 +168,7 @@ class Ghost:
             shutil.rmtree(self.images, ignore_errors=True)
         self.images.mkdir(parents=True, exist_ok=True)
         ears = Ears(self.top / "s", self.work, self.images)
-        ears.say = say or []
+        ears.say, ears.pause_s = say or [], self.pause_s
         env = self._env(
             PYTHONPATH=str(hook_path()),
             VAULTLAYER_EVENTS=str(self.top / "s"),

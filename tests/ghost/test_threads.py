@@ -33,3 +33,11 @@ def test_a_thread_that_waits_with_an_open_file_does_not_keep_snapshots_away(tmp_
 
 def test_what_the_queue_of_a_pool_holds_for_a_while_is_waited_for(tmp_path: Path) -> None:
     through_deaths(Ghost(tmp_path, SCRIPTS / "queue_beside.py"), 35, 50)
+
+
+def test_a_file_that_a_thread_writes_beside_a_snapshot_is_whole(tmp_path: Path) -> None:
+    """The image of the files is older than the look that finds no thread at work any more."""
+    ghost = Ghost(tmp_path, SCRIPTS / "late_file.py", every="20steps")
+    ghost.pause_s = 0.5
+    last = through_deaths(ghost, 55, 95)
+    assert "has written" in last.told("snapshot_void")[-1]["detail"]

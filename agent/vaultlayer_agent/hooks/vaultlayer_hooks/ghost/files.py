@@ -43,6 +43,17 @@ class Files:
         """Whether the image of a snapshot has what is written to this path."""
         return os.path.realpath(path).startswith(self._work + os.sep)
 
+    def marks(self):
+        """Give what changes when anything is written below the working directory."""
+        found = {}
+        for name in _tree(self._work):
+            try:
+                it = os.lstat(os.path.join(self._work, name))
+            except OSError:
+                continue  # gone meanwhile, which is a change too
+            found[name] = (it.st_ino, it.st_size, it.st_mtime_ns)
+        return found
+
     def open_files(self):
         """Give path and position of every file that was open at the last flush."""
         return self._open

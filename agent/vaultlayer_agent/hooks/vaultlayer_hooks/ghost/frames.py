@@ -25,11 +25,18 @@ def read_locals(frame):
     """Give a copy of a frame's locals.
 
     Up to Python 3.12 reading them leaves a dict in the frame that would hold every tensor until the frame is
-    looked at again; so it is emptied, unless the script itself has asked for it.
+    looked at again; so it is emptied, unless the script itself has asked for it. Where threads are traced or
+    profiled it is not, for a frame takes its variables back from there.
     """
     names = frame.f_locals
     copied = dict(names)
     optimized = frame.f_code.co_flags & 1
     if sys.version_info < (3, 13) and optimized and sys.getrefcount(names) <= 3:
-        names.clear()
+        if not _are_threads_traced():
+            names.clear()
     return copied
+
+
+def _are_threads_traced():
+    threading = sys.modules.get("threading")
+    return any(getattr(threading, name, None) for name in ("_trace_hook", "_profile_hook"))

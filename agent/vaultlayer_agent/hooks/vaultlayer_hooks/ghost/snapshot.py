@@ -59,6 +59,7 @@ class Shot:
         self.written = False
         self.graph = []
         self.relied = []
+        self.marks = None
 
 
 class Look:
@@ -141,6 +142,10 @@ def take(shot, frame, result):
     """
     began = time.perf_counter()
     found = look(frame, result)
+    if shot.marks is not None and run.files.marks() != shot.marks:
+        raise Void(
+            "another thread has written to a file of the job's since its image was asked for"
+        )
     shot.graph = found.graph
     gather = _Gather(found.walk, shot)
     try:

@@ -72,6 +72,16 @@ def _why(frames, walk, known):
     return ""
 
 
+def are_beside():
+    """Whether another thread runs the script's own code, or a library's that does not merely wait."""
+    for _, frames in stacks():
+        names = [frame.f_code.co_filename for frame in frames]
+        theirs = any(part in name for name in names for part in OWN) or _is_hooks(names)
+        if not theirs and (any(map(is_user_file, names)) or _is_writing(frames)):
+            return True
+    return False
+
+
 def _is_hooks(names):
     """Whether a thread is ours; one of the script's may be inside a call that the hooks have wrapped."""
     outermost = [name for name in names if not name.endswith("/threading.py")][-1:]
