@@ -11,7 +11,7 @@ import numpy as np
 import optax
 
 parser = argparse.ArgumentParser()
-parser.add_argument("--steps", type=int, default=8000)
+parser.add_argument("--steps", type=int, default=24000)
 parser.add_argument("--width", type=int, default=256)
 parser.add_argument("--outdir", type=Path, default=Path("jax_out"))
 FLAGS = parser.parse_args()
