@@ -23,13 +23,9 @@ EAGER = (list, tuple, range)
 
 
 class _Now:
-    """What is known of the call that is being made for real.
-
-    `pending`: its draws, None where they are not recorded; `own`: the private streams that it may draw from.
-    """
+    """The draws of the call that is being made; None where they are not recorded."""
 
     pending = None
-    own = ()
 
 
 def patch(module):
@@ -92,26 +88,23 @@ def _watched(original, concerns):
 
 
 def _states():
-    torch_state = rng.to_bytes(run.torch.get_rng_state())
-    return (torch_state, rng.small_state(), tuple(map(rng.stream_state, _Now.own)))
+    return (rng.to_bytes(run.torch.get_rng_state()), rng.small_state())
 
 
 def _put(states):
-    torch_state, small, own = states
+    torch_state, small = states
     run.torch.set_rng_state(rng.from_bytes(torch_state))
     rng.set_small_state(small)
-    for stream, state in zip(_Now.own, own):
-        rng.set_stream_state(stream, state)
 
 
-def begin(own, records):
-    """Begin a call that may draw, from the private streams `own` too; `records`: its draws are noted."""
-    _Now.pending, _Now.own = [] if records else None, own
+def begin():
+    """Record the draws of a call."""
+    _Now.pending = []
 
 
 def end(iterator=None):
     """Note what `iterator` has drawn since `begin`; without one, nothing."""
-    pending, _Now.pending, _Now.own = _Now.pending, None, ()
+    pending, _Now.pending = _Now.pending, None
     drawn = [draw for owner, *draw in pending or () if owner is iterator]
     if drawn:
         log.note("drawn", tuple(map(tuple, drawn)))

@@ -29,17 +29,15 @@ class Open:
         "iterator",
         "loader",
         "number",
-        "own",
         "past",
         "shell",
     )
 
-    def __init__(self, number, iterator, loader, begin, own):
+    def __init__(self, number, iterator, loader, begin):
         self.number = number
         self.iterator = weakref.ref(iterator, self._let_go)
         self.loader = loader
         self.begin = begin
-        self.own = own
         self.first = None
         self.count = 0
         self.done = False
@@ -90,27 +88,26 @@ def _iter(module, original):
         run.begin()
         if run.mode == REPLAY:
             return _shell(module, self)
-        own = tuple(fetched.streams(self))
-        begin = _begin_state(self, own)
+        begin = _begin_state(self)
         mark, iterator = streams.mark(), None
         run.depth += 1
-        draws.begin(own, records=True)
+        draws.begin()
         try:
             iterator = original(self)
         finally:
             run.depth -= 1
             draws.end(iterator)
         after = small_state() if streams.mark() != mark else None
-        _remember(iterator, self, begin, own)
+        _remember(iterator, self, begin)
         log.note("iter", (begin, after))
         return iterator
 
     return __iter__
 
 
-def _begin_state(loader, own):
+def _begin_state(loader):
     """Give what the iterator's data depends on: random streams, and plain attributes of its parts."""
-    owned = tuple(map(rng.stream_state, own))
+    owned = tuple(map(rng.stream_state, fetched.streams(loader)))
     return (
         small_state(),
         rng.torch_state(),
@@ -143,13 +140,13 @@ def _set_attributes(loader, recorded):
                 vars(part)[name] = value
 
 
-def _remember(iterator, loader, begin, own):
+def _remember(iterator, loader, begin):
     for key in [k for k, o in known.open.items() if o.iterator() is None]:
         del known.open[key]
     known.used = {key: ref for key, ref in known.used.items() if ref() is not None}
     known.used[id(loader)] = weakref.ref(loader)
     before = known.of(iterator)
-    opened = Open(known.made, iterator, loader, begin, own)
+    opened = Open(known.made, iterator, loader, begin)
     if before is not None:
         opened.past = (*before.past, before)
     known.made += 1
@@ -165,7 +162,7 @@ def _shell(module, loader):
         iterator = loader._iterator
     else:
         iterator = _empty(module, loader)
-    _remember(iterator, loader, begin, tuple(fetched.streams(loader))).shell = True
+    _remember(iterator, loader, begin).shell = True
     draws.remember(iterator, drawn)
     _set_attributes(loader, begin[3])
     if after is not None:
@@ -211,7 +208,7 @@ def _next(original):
         seen = fetched.before(opened.loader)
         run.depth += 1
         if opened.draws:
-            draws.begin(opened.own, records=True)
+            draws.begin()
         try:
             batch = original(self)
         except StopIteration:
@@ -285,12 +282,10 @@ def _fetch_for_real(opened):
         if state is not None and state[0] != "torch":
             rng.set_stream_state(stream, state)
     run.depth += 1
-    draws.begin(opened.own, records=False)
     try:
         return next(opened.iterator())
     finally:
         run.depth -= 1
-        draws.end()
 
 
 def positions():
@@ -338,7 +333,6 @@ def fill(opened, count):
     for epoch in epochs:
         _begin_again(epoch)
         run.depth += 1
-        draws.begin(epoch.own, records=False)
         try:
             if epoch is epochs[0]:
                 iterator.__init__(opened.loader)
@@ -351,7 +345,6 @@ def fill(opened, count):
                 next(iterator, None)
         finally:
             run.depth -= 1
-            draws.end()
     samplers.put(opened.loader, held_now)
 
 
