@@ -2,8 +2,8 @@
 
 What they draw depends on what the script has drawn since the batch before. So where anything else has drawn
 in between, the states from which they drew are noted, and a refilled iterator draws from them again. Samplers
-of torch's own draw as their iterator begins only, from states that are noted there; so do a dataset's rows,
-which nobody reads twice. Workers have streams of their own.
+of torch's own draw as their iterator begins only, from states that are noted there; rows of a dataset that
+has indices are not read again. Workers have streams of their own.
 """
 
 import functools

@@ -46,7 +46,11 @@ def drawn(iterator):
     return vars(iterator).get(DRAWN, 0)
 
 
-def state(loader, keep=None):
+def _whole(data):
+    return data
+
+
+def state(loader, keep=_whole):
     """Give what the samplers hold in tensors, arrays and containers: what they draw next may depend on it.
 
     Of a stream of data that this process reads it is what is small in all that it reads through.
@@ -55,7 +59,7 @@ def state(loader, keep=None):
         loader: whose they are.
         keep: gives what stands for the bytes of large ones, or None to leave them out.
     """
-    held, keep = [], keep or _whole
+    held = []
     for number, part in enumerate(_samplers(loader)):
         for name, value in vars(part).items():
             packed = _packed(value, keep) if type(value) not in PLAIN else None
@@ -103,10 +107,6 @@ def _of_stream(loader):
     if loader.num_workers or not isinstance(loader.dataset, stream):
         return []
     return list(fetched.holders(loader, fetched.OTHERS).values())
-
-
-def _whole(data):
-    return data
 
 
 def _packed_small(value):

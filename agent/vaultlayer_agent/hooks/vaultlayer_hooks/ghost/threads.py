@@ -51,7 +51,7 @@ def stacks():
 
 def _why(frames, walk, known):
     names = [frame.f_code.co_filename for frame in frames]
-    if any(part in name for name in names for part in OWN) or _is_hooks(names):
+    if _is_not_the_scripts(names):
         return ""
     own = any(map(is_user_file, names))
     other = Walk()
@@ -76,10 +76,15 @@ def are_beside():
     """Whether another thread runs the script's own code, or a library's that does not merely wait."""
     for _, frames in stacks():
         names = [frame.f_code.co_filename for frame in frames]
-        theirs = any(part in name for name in names for part in OWN) or _is_hooks(names)
-        if not theirs and (any(map(is_user_file, names)) or _is_writing(frames)):
+        works = any(map(is_user_file, names)) or _is_writing(frames)
+        if works and not _is_not_the_scripts(names):
             return True
     return False
+
+
+def _is_not_the_scripts(names):
+    """Whether a thread is ours, or works for a loader or a compiler."""
+    return any(part in name for name in names for part in OWN) or _is_hooks(names)
 
 
 def _is_hooks(names):
