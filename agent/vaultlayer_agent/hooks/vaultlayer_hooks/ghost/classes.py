@@ -1,7 +1,8 @@
 """What is known of a class, found once, without keeping classes alive that their makers let go."""
 
-import sys
 import weakref
+
+from vaultlayer_hooks.ghost.whose import is_in_its_module
 
 
 class ByClass(dict):
@@ -23,9 +24,3 @@ class ByClass(dict):
             known = self if is_in_its_module(kind) else self._made
             known[kind] = found
         return found
-
-
-def is_in_its_module(kind):
-    """Whether a module has this class under its name; if not, a function has made it, or a class holds it."""
-    module = sys.modules.get(kind.__module__)
-    return getattr(module, "__dict__", {}).get(kind.__name__) is kind

@@ -4,7 +4,7 @@ import gc
 import itertools
 import types
 
-from vaultlayer_hooks.ghost import caches, classes, owners, whose
+from vaultlayer_hooks.ghost import caches, owners, whose
 from vaultlayer_hooks.ghost.referents import referents
 from vaultlayer_hooks.ghost.state import HOOKS_DIR, run
 from vaultlayer_hooks.ghost.walk import CACHE, LIBRARY, owner_of
@@ -74,7 +74,7 @@ def _enter_classes(walk):
     """
     for number, path in list(walk.places.items()):
         kind = type(walk.seen[number])
-        made = issubclass(kind, run.torch.nn.Module) and not classes.is_in_its_module(kind)
+        made = issubclass(kind, run.torch.nn.Module) and not whose.is_in_its_module(kind)
         if made and owner_of(kind) == LIBRARY:
             for name, item in whose.class_items(kind):
                 walk.root("%s.__class__.%s" % (path, name), item, LIBRARY)

@@ -53,21 +53,24 @@ def _whole(data):
 def state(loader, keep=_whole):
     """Give what the samplers hold in tensors, arrays and containers: what they draw next may depend on it.
 
-    Of a stream of data that this process reads it is what is small in all that it reads through.
+    Beside it, for a stream of data that this process reads, what is small in all that it reads through.
 
     Args:
         loader: whose they are.
         keep: gives what stands for the bytes of large ones, or None to leave them out.
     """
+
+    def of_sampler(value):
+        return _packed(value, keep) if type(value) not in PLAIN else None
+
+    return (_held(_samplers(loader), of_sampler), _held(_of_stream(loader), _packed_small))
+
+
+def _held(parts, pack):
     held = []
-    for number, part in enumerate(_samplers(loader)):
-        for name, value in vars(part).items():
-            packed = _packed(value, keep) if type(value) not in PLAIN else None
-            if packed is not None:
-                held.append((number, name, packed))
-    for number, part in enumerate(_of_stream(loader)):
-        pairs = [(name, _packed_small(value)) for name, value in vars(part).items()]
-        held.extend([(-1 - number, name, packed) for name, packed in pairs if packed is not None])
+    for number, part in enumerate(parts):
+        packed = [(name, pack(value)) for name, value in vars(part).items()]
+        held += [(number, name, content) for name, content in packed if content is not None]
     return tuple(held)
 
 
@@ -149,13 +152,12 @@ def put(loader, recorded):
     Raises:
         Diverged: the samplers hold other things than they did.
     """
-    parts, stream = _samplers(loader), _of_stream(loader)
-    for number, name, packed in recorded:
-        among, at = (parts, number) if number >= 0 else (stream, -1 - number)
-        names = vars(among[at]) if at < len(among) else {}
-        if name not in names:
-            raise Diverged("a sampler holds other things than it did")
-        names[name] = _unpacked(names[name], packed)
+    for parts, held in zip((_samplers(loader), _of_stream(loader)), recorded):
+        for number, name, packed in held:
+            names = vars(parts[number]) if number < len(parts) else {}
+            if name not in names:
+                raise Diverged("a sampler holds other things than it did")
+            names[name] = _unpacked(names[name], packed)
 
 
 def _unpacked(value, packed):

@@ -336,7 +336,7 @@ class Walk:
             if cls in self._classes:
                 continue
             self._classes.add(cls)
-            if owner_of(cls) == USER and whose.is_hidden_class(cls):
+            if owner_of(cls) == USER and not whose.is_in_its_module(cls):
                 name = "<class %s.%s>" % (cls.__module__, cls.__qualname__)
                 self._stack.append((cls, whose.alone(name, self._alike), USER, None, None))
 

@@ -56,12 +56,13 @@ def is_users_name(name):
     return not name.startswith("__") or not (name.endswith("__") or COMPILED.search(name))
 
 
-def is_hidden_class(kind):
-    """Whether no module has this class under its name: one that a function has made."""
+def is_in_its_module(kind):
+    """Whether a module has this class under its name; if not, a function has made it."""
     found = sys.modules.get(kind.__module__)
     for part in kind.__qualname__.split("."):
-        found = getattr(found, part, None)
-    return found is not kind
+        # Not by `getattr`: modules of libraries import others when they are asked.
+        found = getattr(found, "__dict__", {}).get(part)
+    return found is kind
 
 
 def alone(name, alike):
