@@ -48,6 +48,9 @@ def restore(reader, frame, result):
     small, torch_state, plain_values, streams, arrays, forms, positions, *rest = reader.state
     files, clusters, kept, names, ids, cached = rest
     temporary.translate_from(names)
+    changed = run.imported.changed(reader.index["imported"])
+    if changed:
+        raise Diverged(changed)
     # Those of models that are gone by now would be found as tensors that nothing names.
     calls.forget_ghosts()
     _restore_optimizers(forms)

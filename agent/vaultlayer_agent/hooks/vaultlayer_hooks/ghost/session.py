@@ -61,11 +61,19 @@ class Session:
             run.begin = _nothing
             run.depth += 1
             try:
+                self._look_at_imports()
                 run.constants.take()
             except Exception as failure:
                 run.give_up("set-up cannot be looked at: %s" % type(failure).__name__)
             finally:
                 run.depth -= 1
+
+    def _look_at_imports(self):
+        """Look at them before the script can write files, and end a replay early that skips other code."""
+        run.imported.see()
+        changed = self.reader and run.imported.changed(self.reader.index["imported"])
+        if changed:
+            run.diverge(changed)
 
     def recorded_step(self, key):
         """A step of a recording (or of a live run) has ended; runs inside our own depth."""

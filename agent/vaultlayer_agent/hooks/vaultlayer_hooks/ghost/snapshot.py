@@ -163,6 +163,7 @@ def take(shot, frame, result):
         "events": run.writer.count,
         "place": shot.key,
         "fingerprint": run.fingerprint,
+        "imported": run.imported.see(),
         "tensors": gather.tensors,
         "constants": gather.constants,
         "sparse": sparse.forms(found.walk),

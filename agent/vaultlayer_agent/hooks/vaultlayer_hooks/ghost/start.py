@@ -34,6 +34,7 @@ from vaultlayer_hooks.ghost import (
 )
 from vaultlayer_hooks.ghost.constants import Constants
 from vaultlayer_hooks.ghost.files import Files
+from vaultlayer_hooks.ghost.imported import Imported
 from vaultlayer_hooks.ghost.mute import Mute
 from vaultlayer_hooks.ghost.session import Session
 from vaultlayer_hooks.ghost.state import OFF, RECORD, REPLAY, Refused, process_name, run
@@ -114,6 +115,7 @@ def _begin(torch, directory):
     run.give_up = session.give_up
     run.snapshot_soon = session.snapshot_soon
     run.constants = Constants()
+    run.imported = Imported()
     run.files = Files()
     run.proof = proof.Proof()
     run.pulse = pulse.Pulse()

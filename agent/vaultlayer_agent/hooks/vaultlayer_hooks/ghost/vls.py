@@ -18,7 +18,7 @@ import zlib
 from vaultlayer_hooks.ghost.state import Refused
 
 MAGIC = b"VLGSNAP1"
-FORMAT = 3
+FORMAT = 4
 HEAD = struct.Struct("<8sQI")
 ALIGN_B = 64
 CHUNK_B = 4 << 20
