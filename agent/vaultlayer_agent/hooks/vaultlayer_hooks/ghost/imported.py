@@ -15,7 +15,8 @@ COMPUTED_WITH = ("torch", "nn", "np", "numpy", "jax", "jnp")
 COMPUTING = frozenset(("PIL", "cv2", "tokenizers", "sentencepiece", "tiktoken"))
 NOT_COMPUTING = frozenset(
     "matplotlib mpl_toolkits seaborn plotly bokeh tensorboard tensorboardX wandb mlflow comet_ml neptune"
-    " clearml aim tqdm rich IPython ipykernel pip setuptools pkg_resources psutil pynvml".split()
+    " clearml aim sympy networkx safetensors tqdm rich IPython ipykernel pip setuptools pkg_resources psutil"
+    " pynvml".split()
 )
 CONTENT = "content "
 """Begins what is kept of a module of the script's own; the rest are versions."""
