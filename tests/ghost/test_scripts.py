@@ -31,6 +31,8 @@ ROWS = Path(__file__).parents[1] / "matrix" / "scripts"
         ("language_model", 45, 90),
         ("caught_errors", 45, 85),
         ("left_by_forward", 45, 85),
+        ("step_hooks", 45, 95),
+        ("kept_by_hooks", 45, 85),
         ("backward_hooks", 45, 85),
         ("growing_dataset", 26, 85),
         ("uneven_iterators", 45, 85),

@@ -23,6 +23,8 @@ _hooks = {}
 _made = itertools.count()
 calls = 0
 """How many recorded calls are open inside which hooks are recorded."""
+steps = 0
+"""How many recorded steps are open, of optimizers and scalers, inside which those of optimizers are."""
 
 
 def patch(torch):
@@ -62,6 +64,18 @@ class Hook:
         # Tensors of each step may have hooks of their own.
         _hooks[number] = weakref.ref(self, lambda _: _hooks.pop(number, None))
 
+    def is_recorded(self):
+        """Whether the call that runs it runs hooks in a replay, too."""
+        return calls
+
+    def described(self, *args):
+        """Give what a replay makes the arguments of, as plain values; None for what cannot be told."""
+        return specs.number_of(self.seen(*args))
+
+    def again(self, which):
+        """Run it in a replay."""
+        self.hook(*self.given(*specs.ghost_of(which)))
+
     def seen(self, *args):
         """Give the arguments that a replay makes stand-ins of."""
         return args[1:]
@@ -88,8 +102,8 @@ class Hook:
     def __call__(self, *args):
         if run.is_compiling():
             return self.hook(*args)
-        ours = run.mode == RECORD and calls and run.depth and get_ident() == run.main
-        which = specs.number_of(self.seen(*args)) if ours else None
+        recorded = run.mode == RECORD and run.depth and self.is_recorded()
+        which = self.described(*args) if recorded and get_ident() == run.main else None
         if which is None:
             return self.hook(*args)
         log.note("hook", (self.number, which, run.torch.is_grad_enabled()))
@@ -107,6 +121,17 @@ def _itself(hook):
     return hook
 
 
+def of_all():
+    """Give the script's hooks on all optimizers, which only torch holds, with their numbers."""
+    hooks = [(number, ref()) for number, ref in list(_hooks.items())]
+    return [(n, h.hook) for n, h in hooks if h is not None and h.owner() is run.torch]
+
+
+def own(hook):
+    """Give the script's own hook, also of one in its place."""
+    return hook.hook if isinstance(hook, Hook) else hook
+
+
 def play():
     """Run the hooks that the next skipped call has run."""
     specs.take_new()
@@ -119,8 +144,8 @@ def play():
         try:
             # A backward pass runs its hooks without gradients.
             with run.torch.set_grad_enabled(with_grad):
-                hook.hook(*hook.given(*specs.ghost_of(which)))
+                hook.again(which)
         finally:
             run.closures -= 1
-        log.take("hooked")
+            log.take("hooked")
         specs.take_new()

@@ -3,7 +3,7 @@
 import functools
 from _thread import get_ident
 
-from vaultlayer_hooks.ghost import boundary, log, specs
+from vaultlayer_hooks.ghost import boundary, log, module_hooks, specs
 from vaultlayer_hooks.ghost.calls import skipped
 from vaultlayer_hooks.ghost.known import Known
 from vaultlayer_hooks.ghost.rng import set_small_state, small_state, streams
@@ -95,11 +95,13 @@ def _record_step(original, self, args, kwargs, closure):
             kwargs = dict(kwargs, closure=wrapped)
     mark, size = streams.mark(), len(self.state)
     run.depth += 1
+    module_hooks.steps += 1
     try:
         result = original(self, *args, **kwargs)
         form = _state_form(self, size)
     finally:
         run.depth -= 1
+        module_hooks.steps -= 1
     state = small_state() if streams.mark() != mark else None
     log.note("step", (specs.number_of(result), form, state))
     return result
@@ -122,7 +124,7 @@ def _closure(closure):
 
 
 def _replay_step(self, closure):
-    specs.take_new()
+    module_hooks.play()
     while log.peek() == "closure":
         log.take("closure")
         run.closures += 1
@@ -131,10 +133,10 @@ def _replay_step(self, closure):
                 closure()
         finally:
             run.closures -= 1
-        specs.take_new()
+        module_hooks.play()
     which, form, state = log.take("step")
     if form is not None:
-        _give_state(self, form)
+        give_state(self, form)
     if state is not None:
         set_small_state(state)
     if which is None:
@@ -154,6 +156,17 @@ def _state_form(self, size):
         return None
     looks[0] += 1
     looks[1] = len(self.state)
+    return _number_of_form(self)
+
+
+def new_form(optimizer):
+    """Give what `_state_form` will give after this step, to a hook that runs before its end."""
+    looks = _looks.of(optimizer)
+    known = looks[0] >= STATE_LOOKS and looks[1] == len(optimizer.state)
+    return None if known else _number_of_form(optimizer)
+
+
+def _number_of_form(self):
     form = []
     for index, p in enumerate(boundary.parameters_of(self)):
         state = self.state.get(p)
@@ -177,7 +190,8 @@ def set_looks(optimizer, looks):
     _looks.put(optimizer, list(looks))
 
 
-def _give_state(self, which):
+def give_state(self, which):
+    """Give an optimizer state of the form with number `which`."""
     params = boundary.parameters_of(self)
     for index, name, described in specs.described(which)[1]:
         state = self.state[params[index]]
@@ -194,21 +208,24 @@ def _scaler_step(original):
             return original(self, optimizer, *args, **kwargs)
         run.begin()
         if run.mode == REPLAY:
-            which, stepped, form = specs.take_with_specs("scaler_step")
+            module_hooks.play()
+            which, stepped, form = log.take("scaler_step")
             if form is not None:
-                _give_state(_inner(optimizer), form)
+                give_state(_inner(optimizer), form)
             if stepped:
                 _step_as_ghost(optimizer)
             return specs.ghost_of(which) if which is not None else None
         before, inner = boundary.inner_steps(), _inner(optimizer)
         size = len(inner.state)
         run.depth += 1
+        module_hooks.steps += 1
         try:
             result = original(self, optimizer, *args, **kwargs)
             stepped = boundary.inner_steps() != before
             form = _state_form(inner, size) if stepped else None
         finally:
             run.depth -= 1
+            module_hooks.steps -= 1
         log.note("scaler_step", (specs.number_of(result), stepped, form))
         return result
 

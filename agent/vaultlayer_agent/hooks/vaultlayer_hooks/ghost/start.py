@@ -18,6 +18,7 @@ from vaultlayer_hooks.ghost import (
     memory,
     module_hooks,
     names,
+    optimizer_hooks,
     optimizers,
     proof,
     pulse,
@@ -132,6 +133,7 @@ def _begin(torch, directory):
     module_hooks.patch(torch)
     tensor_hooks.patch(torch)
     optimizers.patch(torch)
+    optimizer_hooks.patch(torch)
     loaders.patch(torch)
     ranks.patch(torch)
     memory.patch(torch)

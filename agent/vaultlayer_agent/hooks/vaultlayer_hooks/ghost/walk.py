@@ -19,6 +19,7 @@ from vaultlayer_hooks.ghost import (
     boundary,
     kinds,
     loaders,
+    module_hooks,
     places,
     plain,
     positions,
@@ -120,10 +121,11 @@ class Walk:
         """Walk from what we know by weak references; last, for garbage may be alive in one run only."""
         if any(id(x) not in self.seen for _, x in (*boundary.optimizers(), *boundary.modules())):
             gc.collect()
-        for index, optimizer in boundary.optimizers():
-            self.root("<optimizer%d>" % index, optimizer, SKIPPED)
-        for index, module in boundary.modules():
-            self.root("<module%d>" % index, module, SKIPPED)
+        known = [("optimizer", one) for one in boundary.optimizers()]
+        known += [("module", one) for one in boundary.modules()]
+        known += [("hook", one) for one in module_hooks.of_all()]
+        for kind, (index, thing) in known:
+            self.root("<%s%d>" % (kind, index), thing, SKIPPED)
         for index, generator in boundary.generators():
             self.root("<generator%d>" % index, generator, LIBRARY)
 
@@ -277,7 +279,7 @@ class Walk:
             if not name.endswith(_HOOK_NAMES):
                 yield name, item
             elif name.endswith("_hooks") and isinstance(item, dict):
-                hooks = enumerate(list(item.values()))
+                hooks = enumerate(map(module_hooks.own, list(item.values())))
                 self._push_items(hooks, "%s.%s" % (path, name), SKIPPED, None)
 
     def _enter_optimizer(self, optimizer, path):
@@ -354,9 +356,7 @@ class Walk:
         self._push_items((("defaults", value.__defaults__),), path, owner, None)
         self._push_items((("kwdefaults", value.__kwdefaults__),), path, owner, None)
         # The compiler's own marks, such as a wrapper's number, differ in a replay; what it wraps does not.
-        rest = [
-            (k, v) for k, v in own.items() if not (k[:13] == "_torchdynamo_" and type(v) in PLAIN)
-        ]
+        rest = [(k, v) for k, v in own.items() if k[:13] != "_torchdynamo_" or type(v) not in PLAIN]
         self._push_items(rest, path, owner, None)
         if wrapped is not None:
             self._stack.append((wrapped, path + ".__wrapped__", USER, None, None))
