@@ -50,10 +50,11 @@ LEAST = 1e-3
 
 
 class Times(msgspec.Struct, frozen=True):
-    """Clock readings at the end of each step, in seconds."""
+    """Clock readings at the end of each step, in seconds, and the most memory that was used."""
 
     cpu_s: list[float]
     wall_s: list[float]
+    peak_b: int
 
     def steps_ms(self, first: int = WARM_STEPS, until: int | None = None) -> list[float]:
         """Give the processor time of the steps from `first` on."""
@@ -227,15 +228,15 @@ def stalls_ms(runs: Runs, words: list[str], every: int, snapshots: int) -> list[
     return [max(LEAST, times.wall_ms(step) - usual) for step in taken]
 
 
-def replayed_us(runs: Runs, words: list[str], steps: int) -> list[float]:
-    """Give the processor time of each step of a replay."""
+def replay_of(runs: Runs, words: list[str], steps: int) -> Times:
+    """Give the times of a run that was killed, and replayed `steps` steps."""
     more = ["--steps", str(steps + 64)]
     runs.recorded(*words, *more, every=steps, die_at=steps + 20)
     ran = runs.recorded(*words, *more, replay=True)
     if not ran.told("verified"):
         raise SystemExit(f"the replay failed: {ran.told('diverged')}")
     assert ran.times is not None
-    return [1e3 * ms for ms in ran.times.steps_ms(until=steps - 1)]
+    return ran.times
 
 
 class Sizes(msgspec.Struct, frozen=True, kw_only=True):
@@ -251,7 +252,13 @@ class Sizes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 WHOLE = Sizes(
-    rounds=5, steps=2000, large_steps=120, replayed=5000, snapshots=5, state_mb=STATE_MB, starts=15
+    rounds=5,
+    steps=2000,
+    large_steps=120,
+    replayed=20_000,
+    snapshots=5,
+    state_mb=STATE_MB,
+    starts=15,
 )
 QUICK = Sizes(rounds=1, steps=200, large_steps=64, replayed=200, snapshots=1, state_mb=16, starts=2)
 
@@ -288,7 +295,9 @@ def measure(
     bare_ms, again_ms, ours_ms = ([step_ms(ran[at]) for ran in large] for at in range(3))
     cost = machine.quantile([ours - bare for bare, ours in small_ms], 0.5)
     log_b = [ours.log_b / sizes.steps for _, ours in small]
-    replayed = replayed_us(runs, SMALL, sizes.replayed)
+    short, long = (replay_of(runs, SMALL, n) for n in (sizes.replayed // 10, sizes.replayed))
+    replayed = [1e3 * ms for ms in long.steps_ms(until=sizes.replayed - 1)]
+    held_b = (long.peak_b - short.peak_b) / (sizes.replayed - sizes.replayed // 10)
     little = stalls_ms(runs, SMALL, 100, sizes.snapshots)
     much = stalls_ms(runs, [*SMALL, "--state-mb", str(sizes.state_mb)], 128, sizes.snapshots)
     per_gb = (machine.quantile(much, 0.5) - machine.quantile(little, 0.5)) * 1e3 / sizes.state_mb
@@ -302,6 +311,7 @@ def measure(
         machine.row("20 ms step, recorded", "ms", ours_ms),
         machine.row("log, a step", "B", log_b),
         machine.row("replay, a skipped step", "us", replayed, aim_p50=AIM_REPLAY_US),
+        machine.row("replay, memory a skipped step", "B", [max(held_b, LEAST)]),
         machine.row("snapshot stall, small state", "ms", little),
         machine.row("snapshot stall, a GB more", "ms", [max(per_gb, LEAST)]),
         machine.row("start without training", "ms", [max(start, LEAST)], aim_p50=hooks.AIM_COST_MS),

@@ -2,12 +2,14 @@
 
     steps.py TIMES --steps 500 --width 64 --layers 2 --batch 32 [--state-mb 256]
 
-TIMES gets one JSON object. The clock is one that no hook wraps, so that timing is no part of what is timed;
-the times are kept in memory where no snapshot looks, for a replay has other ones.
+TIMES gets one JSON object, with the most memory that was used. The clock is one that no hook wraps, so that
+timing is no part of what is timed; the times are kept in memory where no snapshot looks, for a replay has
+other ones.
 """
 
 import argparse
 import json
+import resource
 import time
 from mmap import mmap
 from pathlib import Path
@@ -47,7 +49,9 @@ def main() -> None:
             times_s[at - 1] = time.clock_gettime(time.CLOCK_MONOTONIC)
         ballast += 1
     kept_s = times_s[: 2 * len(losses)]
-    chosen.times.write_text(json.dumps({"cpu_s": list(kept_s[::2]), "wall_s": list(kept_s[1::2])}))
+    peak_b = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    times = {"cpu_s": list(kept_s[::2]), "wall_s": list(kept_s[1::2]), "peak_b": peak_b}
+    chosen.times.write_text(json.dumps(times))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """The ordered log of one process: segments of framed, checked batches of plain values.
 
-A segment is `MAGIC`, then frames: length and crc32 (little-endian u32 each) and a marshalled list of
-`(kind, value)`. Segment n holds the events between snapshot n and snapshot n + 1 (the first is 0), so a
-snapshot's position in the log is always the end of a segment. Marshal version 2 writes equal values as equal
-bytes, which is what comparing them needs.
+A segment is `MAGIC`, then frames: length, crc32 and number of events (little-endian u32 each), and a list of
+`(kind, value)` as marshal writes it; the checksum starts from the number, and so holds it too. Segment n has
+the events between snapshot n and snapshot n + 1 (the first is 0), so a snapshot's position in the log is the
+end of a segment. Marshal version 2 writes equal values as equal bytes, which comparing them needs.
 """
 
+import io
 import marshal
 import os
 import struct
@@ -14,8 +15,8 @@ import zlib
 
 from vaultlayer_hooks.ghost.state import OFF, Refused, run
 
-MAGIC = b"VLGLOG1\n"
-FRAME = struct.Struct("<II")
+MAGIC = b"VLGLOG2\n"
+FRAME = struct.Struct("<III")
 FLUSH_S = 0.1
 FRAME_MOST_B = 1 << 30
 MARSHAL = 2
@@ -38,51 +39,80 @@ def encode(events):
     payload = marshal.dumps(events, MARSHAL)
     if len(payload) > FRAME_MOST_B:
         raise ValueError("%d MB left tensors at once" % (len(payload) >> 20))
-    return FRAME.pack(len(payload), zlib.crc32(payload)) + payload
+    return FRAME.pack(len(payload), zlib.crc32(payload, len(events)), len(events)) + payload
 
 
 def decode(data, closed):
-    """Give the events of a segment's bytes.
+    """Give the events of a segment's bytes, as `read_segment` does of a file's."""
+    return _events(io.BytesIO(data), closed)
+
+
+def read_segment(directory, number, closed):
+    """Read segment `number`; a missing open segment is an empty one.
 
     An open segment may end in a torn frame, which is left out; a closed one must be whole.
 
     Raises:
-        Refused: no log, a frame whose checksum is wrong, or a closed segment cut short.
+        Refused: no log, a frame whose checksum is wrong, or a closed segment missing or cut short.
     """
-    if data[: len(MAGIC)] != MAGIC:
-        if not closed and MAGIC.startswith(data[: len(MAGIC)]):
-            return []
-        raise Refused("a log segment does not begin as one")
-    events = []
-    at = len(MAGIC)
-    while at < len(data):
-        whole = at + FRAME.size <= len(data)
-        length, crc = FRAME.unpack_from(data, at) if whole else (0, 0)
-        payload = data[at + FRAME.size : at + FRAME.size + length]
-        if not whole or len(payload) < length:
-            if closed or (whole and length > FRAME_MOST_B):
-                raise Refused("a log segment is cut short")
-            break
-        if zlib.crc32(payload) != crc:
-            raise Refused("a log segment is damaged")
-        try:
-            events.extend(marshal.loads(payload))
-        except (ValueError, EOFError, TypeError) as error:
-            raise Refused("a log segment cannot be read") from error
-        at += FRAME.size + length
-    return events
-
-
-def read_segment(directory, number, closed):
-    """Read segment `number`; a missing open segment is an empty one."""
     try:
         with open(os.path.join(directory, segment_name(number)), "rb") as file:
-            data = file.read()
+            return _events(file, closed)
     except FileNotFoundError:
         if closed:
             raise Refused("log segment %d is missing" % number) from None
         return []
-    return decode(data, closed)
+
+
+def first(directory):
+    """Give the first event of all; another exception than `Refused` where there is none."""
+    with open(os.path.join(directory, segment_name(0)), "rb") as file:
+        return load(next(frames(file, False))[1])[0]
+
+
+def _events(file, closed):
+    events = []
+    for _, payload in frames(file, closed):
+        events += load(payload)
+    return events
+
+
+def frames(file, closed):
+    """Give `(number of events, payload)` of each frame of a segment.
+
+    Raises:
+        Refused: as `read_segment`.
+    """
+    magic = file.read(len(MAGIC))
+    if magic != MAGIC:
+        if not closed and MAGIC.startswith(magic):
+            return
+        raise Refused("a log segment does not begin as one")
+    yield from frames_on(file, closed)
+
+
+def frames_on(file, closed):
+    """Give what `frames` gives, of a file that stands at a frame."""
+    while head := file.read(FRAME.size):
+        whole = len(head) == FRAME.size
+        length, crc, count = FRAME.unpack(head) if whole else (0, 0, 0)
+        allowed = length <= FRAME_MOST_B
+        payload = file.read(length) if allowed else b""
+        if not whole or len(payload) < length:
+            if closed or not allowed:
+                raise Refused("a log segment is cut short")
+            return
+        if zlib.crc32(payload, count) != crc:
+            raise Refused("a log segment is damaged")
+        yield count, payload
+
+
+def load(payload):
+    """Give the events of a frame."""
+    try:
+        return marshal.loads(payload)
+    except (ValueError, EOFError, TypeError) as error:
+        raise Refused("a log segment cannot be read") from error
 
 
 class Writer:
@@ -174,9 +204,22 @@ def take(kind):
         run.diverge("the script goes on where the recorded run stood: it asked for %r" % kind)
     recorded, value = events[cursor]
     if recorded != kind:
-        run.diverge("event %d: recorded %r, but the script asked for %r" % (cursor, recorded, kind))
-    run.cursor = cursor + 1
+        at = run.before + cursor
+        run.diverge("event %d: recorded %r, but the script asked for %r" % (at, recorded, kind))
+    run.cursor = cursor = cursor + 1
+    if cursor == run.end:
+        refill()
     return value
+
+
+def refill():
+    """Go on to the next piece; only after the last one does the cursor stand at the end of a piece."""
+    run.before += run.end
+    try:
+        run.events = run.more()
+    except (OSError, Refused) as failure:
+        run.diverge("the log cannot be read: %s" % failure)
+    run.cursor, run.end = 0, len(run.events)
 
 
 def peek():

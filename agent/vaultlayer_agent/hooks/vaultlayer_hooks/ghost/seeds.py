@@ -42,8 +42,8 @@ def _read(directory):
     """Give the recorded beginnings; a damaged log is told when torch is imported."""
     if not _recorded:
         try:
-            for kind, value in log.read_segment(directory, 0, closed=False)[:1]:
-                _recorded.update(dict(value[0]) if kind == "start" else {})
+            kind, value = log.first(directory)
+            _recorded.update(dict(value[0]) if kind == "start" else {})
         except Exception:
             pass
     for name, state in run.seeds:

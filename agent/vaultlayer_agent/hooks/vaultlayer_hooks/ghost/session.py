@@ -9,7 +9,6 @@ from vaultlayer_hooks.ghost import (
     boundary,
     golive,
     log,
-    pulse,
     snapshot,
     threads,
     vls,
@@ -29,7 +28,6 @@ from vaultlayer_hooks.ghost.tail import Tail
 KEPT = 2
 TELL_STEP_S = 0.2
 CLOSER_PATIENCE_STEPS = 64
-UNORDERED = pulse.KINDS | {"seed"}
 
 
 class Session:
@@ -230,7 +228,7 @@ class Session:
         for number in range(self.number + 1, self.number + 10):
             _unlink(os.path.join(self.directory, vls.snapshot_name(number)))
             _unlink(os.path.join(self.directory, log.segment_name(number)))
-        run.events, run.cursor, run.end = [], 0, 0
+        run.events, run.cursor, run.end, run.more = [], 0, 0, None
         run.mode = RECORD
         run.went_live = True
         self.mute.off()

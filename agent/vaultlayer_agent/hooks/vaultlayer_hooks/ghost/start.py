@@ -37,10 +37,11 @@ from vaultlayer_hooks.ghost.constants import Constants
 from vaultlayer_hooks.ghost.files import Files
 from vaultlayer_hooks.ghost.imported import Imported
 from vaultlayer_hooks.ghost.mute import Mute
+from vaultlayer_hooks.ghost.recorded import SEED, Recorded
 from vaultlayer_hooks.ghost.session import Session
 from vaultlayer_hooks.ghost.state import OFF, RECORD, REPLAY, Refused, process_name, run
 
-UNORDERED = pulse.KINDS | {"seed"}
+UNORDERED = pulse.KINDS | {SEED}
 NEEDED = ("torch.amp", "torch.nn.utils", "torch.optim.lr_scheduler", "torch.utils.data.dataloader")
 LAUNCHERS = frozenset(("torchrun", "accelerate", "deepspeed"))
 
@@ -189,13 +190,11 @@ def _load(session):
         if index["fingerprint"].get(name) != value:
             old = index["fingerprint"].get(name)
             raise Refused("%s is not what it was: %s, and was %s" % (name, value, old))
-    for segment in range(index["number"]):
-        run.events += log.read_segment(session.directory, segment, closed=True)
-    if len(run.events) != index["events"]:
+    recorded = Recorded(session.directory, index["number"], UNORDERED)
+    if recorded.count != index["events"]:
         raise Refused("the log does not belong to the snapshot")
-    run.seeds = [value for kind, value in run.events if kind == "seed"]
-    run.events = [event for event in run.events if event[0] not in UNORDERED]
-    run.end = len(run.events)
+    run.seeds, run.more = recorded.seeds, recorded.more
+    log.refill()
     session.tail_events = log.read_segment(session.directory, index["number"], closed=False)
     session.reader = reader
 

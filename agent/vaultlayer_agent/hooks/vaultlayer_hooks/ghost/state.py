@@ -25,7 +25,8 @@ class Run:
     `depth`: how many patched calls are open; only at 0 are calls the script's own. `steps`: boundaries
     passed.
     `started`: whether anything has been recorded that a replay would not compute for real; all before is
-    set-up, which a replay executes. `events`: the recorded log (replay), `cursor` the next one to take.
+    set-up, which a replay executes. `events`: a piece of the recorded log (replay), `cursor` the next one to
+    take, `end` how many there are; `more` gives the next piece, `before` is how many earlier ones had.
     """
 
     def __init__(self):
@@ -41,6 +42,8 @@ class Run:
         self.events = []
         self.cursor = 0
         self.end = 0
+        self.before = 0
+        self.more = None
         self.tail = None
         self.closures = 0
         self.skipping = 0
