@@ -49,7 +49,19 @@ def test_a_count_is_seen_wherever_it_lies(
 
 
 @pytest.mark.parametrize(
-    "place", ["count", "float64", "namespace", "text", "loaded_by_hand", "second_twin"]
+    "place",
+    [
+        "count",
+        "float64",
+        "namespace",
+        "text",
+        "loaded_by_hand",
+        "second_twin",
+        "list_attribute",
+        "alike_in_set",
+        "handler",
+        "bytes_in_memory",
+    ],
 )
 def test_a_count_that_no_replay_can_have_ends_it(tmp_path: Path, place: str) -> None:
     ghost = Ghost(tmp_path, SCRIPTS / "odd_places.py", place)
@@ -57,6 +69,28 @@ def test_a_count_that_no_replay_can_have_ends_it(tmp_path: Path, place: str) -> 
     ended = ghost.attempt(replay=True)
     assert ended.status == 121, ended.output
     assert " in the replay, and was " in ended.told("diverged")[0]["detail"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [
+        ("count", "count@ was changed by fetching"),
+        ("generator", "count:count was changed by fetching"),
+        ("lines", ""),
+    ],
+)
+def test_an_iterator_that_fetches_have_taken_from_ends_the_replay(
+    tmp_path: Path, kind: str, why: str
+) -> None:
+    ghost = Ghost(tmp_path, SCRIPTS / "counted_fetches.py", kind)
+    assert ghost.attempt(die_at=45).status == -9
+    ended = ghost.attempt(replay=True)
+    assert ended.status == 121, ended.output
+    assert why in ended.told("diverged")[0]["detail"]
+
+
+def test_files_that_are_read_and_the_environment_are_as_they_were(tmp_path: Path) -> None:
+    through_deaths(Ghost(tmp_path, SCRIPTS / "read_on.py"), 45, 85)
 
 
 def test_a_stream_that_only_skipped_calls_draw_from_goes_on(tmp_path: Path) -> None:

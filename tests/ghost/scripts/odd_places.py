@@ -9,14 +9,18 @@ import datetime as dt
 import decimal
 import enum
 import functools
+import gzip
+import hashlib
 import importlib.util
 import io
 import itertools
+import logging
 import multiprocessing
 import queue
 import sys
 import threading
 import weakref
+import zipfile
 from fractions import Fraction
 
 import numpy as np
@@ -202,6 +206,82 @@ PLACES = {
 named = collections.OrderedDict((name, object()) for name in "ab")
 chain = collections.ChainMap({}, {"n": 0})
 PLACES["chain_map"] = lambda: (chain.__setitem__("n", chain["n"] + 1), chain["n"])[1]
+
+
+class Rows(list):
+    """A list that keeps something besides."""
+
+
+class Rate(float):
+    """A number that keeps something besides."""
+
+
+class Phase(enum.Enum):
+    """Members that keep something besides."""
+
+    WARM = "warm"
+
+    def __init__(self, _value):
+        self.count = 0
+
+
+class Counts(ctypes.Structure):
+    """Numbers that lie as in C."""
+
+    _fields_ = (("real", ctypes.c_double), ("count", ctypes.c_int * 2))
+
+
+class Counting(logging.Handler):
+    """Counts what is told."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def emit(self, _record):
+        self.count += 1
+
+
+def sent(times):
+    """Tell something; give how many of the script's handlers have been told."""
+    told.debug("passes: %d", times)
+    return told.handlers[0].count
+
+
+def primed():
+    """Give a generator that always waits in one place."""
+    count = 0
+    while True:
+        yield count
+        count += 1
+
+
+rows, rate, in_c, in_memory = Rows([0.5]), Rate(0.5), Counts(), io.BytesIO()
+alone, alike, digest = {Key()}, {Key(), Key()}, hashlib.sha256()
+event, permits, waits = threading.Event(), threading.Semaphore(0), primed()
+told = logging.getLogger("told")
+told.setLevel(logging.DEBUG)
+told.propagate = False
+told.addHandler(Counting())
+written = gzip.GzipFile("written.gz", "wb")
+zipped = zipfile.ZipFile("written.zip", "w")
+next(waits)
+for item in (rows, rate, *alone, *alike):
+    item.count = 0
+PLACES["list_attribute"] = lambda: put_in(rows, "count")
+PLACES["number_attribute"] = lambda: put_in(rate, "count")
+PLACES["member_attribute"] = lambda: put_in(Phase.WARM, "count")
+PLACES["alone_in_set"] = lambda: put_in(next(iter(alone)), "count")
+PLACES["alike_in_set"] = lambda: put_in(next(iter(alike)), "count")
+PLACES["structure"] = lambda: (in_c.count.__setitem__(1, in_c.count[1] + 1), in_c.count[1])[1]
+PLACES["event"] = lambda: (event.clear() if event.is_set() else event.set(), 0)[1]
+PLACES["semaphore"] = lambda: (permits.release(), permits._value)[1]
+PLACES["handler"] = lambda: sent(1)
+PLACES["bytes_in_memory"] = lambda: (in_memory.write(b"a"), in_memory.tell())[1]
+PLACES["digest"] = lambda: (digest.update(b"a"), 0)[1]
+PLACES["gzip"] = lambda: (written.write(b"a"), written.size)[1]
+PLACES["zip"] = lambda: (zipped.writestr(str(len(zipped.filelist)), b"a"), 0)[1]
+PLACES["primed_generator"] = lambda: next(waits)
 
 
 class Model(torch.nn.Linear):

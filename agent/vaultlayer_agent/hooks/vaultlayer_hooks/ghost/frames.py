@@ -1,6 +1,7 @@
 """The frames of the script: what they name, without keeping it alive."""
 
 import sys
+from gc import get_referents
 
 from vaultlayer_hooks.ghost.state import HOOKS_DIR
 
@@ -40,3 +41,22 @@ def read_locals(frame):
 def _are_threads_traced():
     threading = sys.modules.get("threading")
     return any(getattr(threading, name, None) for name in ("_trace_hook", "_profile_hook"))
+
+
+def inside_generator(value, besides):
+    """Give the source file of a generator or coroutine, and `(suffix, thing)` of what waits in it.
+
+    `besides`: classes of which nothing on its value stack matters.
+    """
+    frame = getattr(value, "gi_frame", None) or getattr(value, "cr_frame", None)
+    if frame is None:
+        return "", []
+    names = read_locals(frame)
+    found = [(":%s" % name, item) for name, item in names.items()]
+    held = {id(item) for item in names.values()}
+    inside = get_referents(value)
+    if sys.version_info < (3, 11):
+        # Up to Python 3.10 the value stack is the frame's own, beside its namespaces.
+        inside += [x for x in get_referents(frame) if type(x) is not dict]
+    rest = [x for x in inside if id(x) not in held and type(x) not in besides]
+    return frame.f_code.co_filename, found + [("~%d" % n, item) for n, item in enumerate(rest)]

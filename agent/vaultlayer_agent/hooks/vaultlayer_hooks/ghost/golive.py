@@ -15,6 +15,7 @@ from vaultlayer_hooks.ghost import (
     boundary,
     caches,
     calls,
+    environ,
     loaders,
     memory,
     memos,
@@ -46,7 +47,7 @@ def restore(reader, frame, result):
         Diverged: something is not what it was.
     """
     small, torch_state, plain_values, streams, arrays, forms, positions, *rest = reader.state
-    files, clusters, kept, names, ids, cached = rest
+    files, clusters, kept, names, ids, cached, environment = rest
     temporary.translate_from(names)
     changed = run.imported.changed(reader.index["imported"])
     if changed:
@@ -61,19 +62,22 @@ def restore(reader, frame, result):
         # What it holds would be found as held by the script.
         del look
         look = snapshot.look_again(frame, result)
-    saved, batches = (plain_values, streams, arrays, clusters), set()
+    saved, batches, late = (plain_values, streams, arrays, clusters), set(), []
     addresses.translate_from(ids, look.walk)
-    walk = _put_all(reader, look, saved, batches)
+    walk = _put_all(reader, look, saved, batches, late)
     del look
     if _fill_loaders(positions):
         # Fetching again has changed once more what it had changed: counts, lists, tensors of a dataset.
         del walk
         walk = _put_all(reader, snapshot.look_again(frame, result), saved, batches)
+    elif late:
+        raise Diverged(late[0])
     values.finish_streams(walk, streams)
     rng.set_torch_state(torch_state)
     rng.set_small_state(small)
     run.files.put_image(files)
     serialized.put(kept)
+    environ.put(temporary.translated(environment))
     run.proof.guard([tensor for tensor, _ in walk.tensors.values()])
     specs.forget_ghosts()
     samplers.forget()
@@ -102,10 +106,11 @@ def _look(frame, result):
         time.sleep(THREADS_EVERY_S)
 
 
-def _put_all(reader, look, saved, batches):
+def _put_all(reader, look, saved, batches, late=None):
     """Put back all tensors, values and arrays that a look has found; give its walk.
 
     `batches`: the addresses of the memory that has taken the place of a worker's, over all such calls.
+    `late`: takes what only fetching again may bring about.
     """
     plain_values, streams, arrays, clusters = saved
     if look.unreached:
@@ -118,7 +123,7 @@ def _put_all(reader, look, saved, batches):
     tensors.all()
     memory.rejoin(clusters, tensors.storages, walk, {path: data for path, _, _, data, _ in arrays})
     elsewhere = held.union(kept[0] for kept in (*arrays, *streams))
-    values.restore(walk, plain_values, elsewhere, same)
+    values.restore(walk, plain_values, elsewhere, same, late)
     values.restore_streams(walk, streams)
     values.restore_arrays(walk, arrays)
     return walk

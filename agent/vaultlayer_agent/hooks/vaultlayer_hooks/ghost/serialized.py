@@ -13,7 +13,7 @@ import pickle
 import weakref
 from _thread import get_ident
 
-from vaultlayer_hooks.ghost import log
+from vaultlayer_hooks.ghost import log, places
 from vaultlayer_hooks.ghost.live import of_kind
 from vaultlayer_hooks.ghost.state import OFF, REPLAY, Diverged, deep, run
 from vaultlayer_hooks.saves import path_of
@@ -153,6 +153,8 @@ def _keep(target):
     """Let a path or a buffer be part of the snapshots from now on."""
     if target not in _known.targets:
         _known.targets.append(target)
+        if not isinstance(target, str):
+            places.saved_to.add(target())
 
 
 def kept():

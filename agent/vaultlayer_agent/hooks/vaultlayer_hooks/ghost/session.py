@@ -7,6 +7,7 @@ from vaultlayer_hooks import channel
 from vaultlayer_hooks.finder import DIVERGED_STATUS
 from vaultlayer_hooks.ghost import (
     boundary,
+    environ,
     golive,
     log,
     snapshot,
@@ -60,6 +61,7 @@ class Session:
             run.depth += 1
             try:
                 self._look_at_imports()
+                environ.begin()
                 run.constants.take()
             except Exception as failure:
                 run.give_up("set-up cannot be looked at: %s" % type(failure).__name__)

@@ -10,6 +10,7 @@ from vaultlayer_hooks.ghost import (
     addresses,
     boundary,
     caches,
+    environ,
     held,
     leaves,
     live,
@@ -184,6 +185,7 @@ def take(shot, frame, result):
         temporary.names(),
         addresses.named(found.walk),
         caches.state(found.walk),
+        environ.changes(),
     )
     shot.events = run.writer.count
     shot.state_b = sum(m.numel() for m in gather.memories)

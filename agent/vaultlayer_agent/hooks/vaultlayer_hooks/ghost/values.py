@@ -14,7 +14,7 @@ def kept(walk):
     return {path: plain.form(entry[0], entry[4]) for path, entry in own}
 
 
-def restore(walk, recorded, elsewhere, same):
+def restore(walk, recorded, elsewhere, same, late=None):
     """Compare all plain values; set those that skipped calls may have changed.
 
     Args:
@@ -22,6 +22,7 @@ def restore(walk, recorded, elsewhere, same):
         recorded: what `kept` gave.
         elsewhere: the paths of the tensors, arrays and streams that were recorded.
         same: finds what a value is a copy of, that the replay alone has apart.
+        late: takes the differences that fetching again may mend; without it they are raised.
 
     Raises:
         Diverged: a value of the script's own is another one, or one cannot be set.
@@ -29,9 +30,9 @@ def restore(walk, recorded, elsewhere, same):
     for path, value in recorded.items():
         entry = walk.values.get(path)
         if entry is not None:
-            _restore_one(path, value, entry)
+            _restore_one(path, value, entry, late)
         elif not _is_loose(path):
-            raise Diverged("a value is gone in the replay: %s = %.80r" % (path, value))
+            _differ("a value is gone in the replay: %s = %.80r" % (path, value), late)
     only_here = walk.values.keys() - recorded.keys() - elsewhere
     for path in sorted(only_here):
         now, owner, _, _, container = walk.values[path]
@@ -44,7 +45,13 @@ def restore(walk, recorded, elsewhere, same):
             raise Diverged("a value is only in the replay: %s = %.80r" % (path, now))
 
 
-def _restore_one(path, value, entry):
+def _differ(reason, late):
+    if late is None:
+        raise Diverged(reason)
+    late.append(reason)
+
+
+def _restore_one(path, value, entry, late):
     now, owner, parent, key, container = entry
     value = addresses.translated(value)
     found = plain.form(now, container)
@@ -52,7 +59,9 @@ def _restore_one(path, value, entry):
         return
     if owner == USER:
         raise Diverged("%s is %.80r in the replay, and was %.80r" % (path, found, value))
-    if owner != LIBRARY and not plain.refill(container, value):
+    if owner == FETCHED and parent is None and container is None:
+        _differ("%s was changed by fetching, and lies where nothing can be put" % path, late)
+    elif owner != LIBRARY and not plain.refill(container, value):
         put(path, plain.made(value), parent, key)
 
 

@@ -12,7 +12,6 @@ import gc
 import mmap
 import sys
 import types
-from gc import get_referents
 
 from vaultlayer_hooks.ghost import (
     addresses,
@@ -20,16 +19,16 @@ from vaultlayer_hooks.ghost import (
     kinds,
     loaders,
     module_hooks,
+    parts,
     places,
     plain,
     positions,
     rng,
     sparse,
-    torchscript,
     whose,
 )
 from vaultlayer_hooks.ghost.classes import ByClass
-from vaultlayer_hooks.ghost.frames import read_locals, user_frames
+from vaultlayer_hooks.ghost.frames import inside_generator, user_frames
 from vaultlayer_hooks.ghost.plain import PLAIN
 from vaultlayer_hooks.ghost.referents import referents, slots_of
 from vaultlayer_hooks.ghost.state import is_user_file, is_user_module, run
@@ -42,17 +41,6 @@ BUFFERS = frozenset((bytearray, memoryview, array.array, mmap.mmap))
 USER, SKIPPED, FETCHED, LIBRARY = "user", "skipped", "fetched", "library"
 COMPILERS = "torch/_dynamo/backends/"
 CACHE = type(functools.lru_cache(maxsize=None)(lambda: None))
-
-_MODULE_SKIPPED = frozenset(
-    (
-        "_parameters",
-        "_buffers",
-        "_modules",
-        "_non_persistent_buffers_set",
-        "_is_full_backward_hook",
-    )
-)
-_HOOK_NAMES = ("_hooks", "_hooks_with_kwargs", "_hooks_always_called")
 
 
 class TooMuch(Exception):
@@ -149,6 +137,8 @@ class Walk:
         described = value if kind in PLAIN else kinds.form(value, kind)
         if described is not None or value is None:
             self.values[path] = (described, owner, parent, key, None)
+            if kind not in PLAIN:
+                self._see_described(value, kind, path, owner)
             return
         if kind in kinds.NAMED:
             self._see_named(value, path, owner, parent, key)
@@ -166,8 +156,20 @@ class Walk:
         if len(self.seen) > NODES_MOST:
             raise TooMuch("more than %d Python objects" % NODES_MOST)
         self._see_buffer(value, kind, path, owner)
-        if copied is None and not self._is_leaf(value, path, owner):
-            self._enter(value, kind, path, owner)
+        if not self._is_leaf(value, path, owner):
+            (self._enter if copied is None else self._see_own)(value, path, owner)
+
+    def _see_described(self, value, kind, path, owner):
+        """Enter what a number, a text or a member of an enumeration keeps besides."""
+        if owner_of(kind) == USER and id(value) not in self.seen:
+            self.seen[id(value)] = value
+            self._see_own(value, path, owner)
+
+    def _see_own(self, value, path, owner):
+        """Enter what a class made of a plain one has added to a value or container."""
+        if type(value).__dictoffset__:
+            names, own = places.own_names(value)
+            self._push_items(own, path, owner, names)
 
     def _see_buffer(self, value, kind, path, owner):
         if kind in BUFFERS or hasattr(kind, "data_ptr"):
@@ -217,7 +219,8 @@ class Walk:
             own = [(name, item) for name, item in names.items() if not name.startswith("_dynamo")]
             self._push_items(own, path, SKIPPED, None)
 
-    def _enter(self, value, kind, path, owner):
+    def _enter(self, value, path, owner):
+        kind = type(value)
         if owner == USER and isinstance(value, plain.CONTAINERS):
             self.values[path + "#"] = (places.order(value), owner, None, None, None)
         if kind is dict or isinstance(value, dict):
@@ -225,7 +228,7 @@ class Walk:
         elif kind is list or kind is tuple or isinstance(value, (list, tuple, collections.deque)):
             self._enter_sequence(value, kind, path, owner)
         elif isinstance(value, (set, frozenset)):
-            return
+            self._enter_set(value, path, owner)
         elif isinstance(value, type):
             if owner_of(value) == USER:
                 self._push_items(whose.class_items(value), path, owner, value)
@@ -233,9 +236,9 @@ class Walk:
                 self._see_classes((type(value),))
         elif isinstance(value, self._module):
             self._see_classes((kind,))
-            self._enter_module(value, path)
+            self._enter_parts(parts.of_module(value), path)
         elif isinstance(value, self._optimizer) and hasattr(value, "param_groups"):
-            self._enter_optimizer(value, path)
+            self._enter_parts(parts.of_optimizer(value), path)
         else:
             self._enter_other(value, kind, path, owner)
 
@@ -248,7 +251,7 @@ class Walk:
                 stack.append((item, "%s{%d}" % (path, index), owner, value, key))
                 stack.append((key, "%s{%d}key" % (path, index), owner, None, None))
         if kind is not dict:
-            self._push_items(getattr(value, "__dict__", {}).items(), path, owner, None)
+            self._see_own(value, path, owner)
 
     def _enter_sequence(self, value, kind, path, owner):
         parent = value if isinstance(value, (list, collections.deque)) else None
@@ -256,58 +259,34 @@ class Walk:
         for index, item in enumerate(value):
             stack.append((item, "%s[%d]" % (path, index), owner, parent, index))
         if kind is not list and kind is not tuple:
-            self._push_items(getattr(value, "__dict__", {}).items(), path, owner, None)
+            self._see_own(value, path, owner)
+
+    def _enter_set(self, value, path, owner):
+        """Enter what a set holds, as far as it can be told apart; else only see whether it changes."""
+        for name, same in places.members(value, (*ATOMS, self._tensor)):
+            where = "%s{%s}" % (path, name)
+            if len(same) == 1:
+                self._stack.append((same[0], where, owner, None, None))
+            elif owner != LIBRARY:
+                self.values[where] = (places.alike(same), owner, None, None, None)
 
     def _push_items(self, items, path, owner, parent):
         for key, item in list(items):
             self._stack.append((item, "%s.%s" % (path, key), owner, parent, key))
 
-    def _enter_module(self, module, path):
-        names = vars(module)
-        for group in ("_parameters", "_buffers", "_modules"):
-            for name, item in list(names.get(group, {}).items()):
-                if item is not None:
-                    self._stack.append((item, "%s.%s" % (path, name), SKIPPED, None, None))
-        rest = [(name, item) for name, item in names.items() if name not in _MODULE_SKIPPED]
-        self._push_items(self._without_hooks(rest, path), path, SKIPPED, module)
-        if torchscript.is_scripted(module):
-            self._push_items(torchscript.attributes(module), path, SKIPPED, module)
-
-    def _without_hooks(self, items, path):
-        """Enter dictionaries of hooks by position: their keys count all hooks of the process, ours too."""
-        for name, item in items:
-            if not name.endswith(_HOOK_NAMES):
-                yield name, item
-            elif name.endswith("_hooks") and isinstance(item, dict):
-                hooks = enumerate(map(module_hooks.own, list(item.values())))
-                self._push_items(hooks, "%s.%s" % (path, name), SKIPPED, None)
-
-    def _enter_optimizer(self, optimizer, path):
-        for index, group in enumerate(optimizer.param_groups):
-            rest = [(name, item) for name, item in group.items() if name != "params"]
-            for name, item in rest:
-                where = "%s.groups[%d].%s" % (path, index, name)
-                self._stack.append((item, where, SKIPPED, group, name))
-        for index, p in enumerate(boundary.parameters_of(optimizer)):
-            self._stack.append((p, "%s.p%d" % (path, index), SKIPPED, None, None))
-            state = optimizer.state.get(p)
-            if state is not None:
-                self._stack.append((state, "%s.state%d" % (path, index), SKIPPED, None, None))
-        for index, (key, item) in enumerate(list(optimizer.state.items())):
-            if type(key) in PLAIN:
-                where = "%s.state[%r]" % (path, index if addresses.is_one(key) else key)
-                self._stack.append((item, where, SKIPPED, optimizer.state, key))
-        own = ("param_groups", "state", "defaults", "step")
-        rest = [(name, item) for name, item in vars(optimizer).items() if name not in own]
-        self._push_items(self._without_hooks(rest, path), path, SKIPPED, optimizer)
+    def _enter_parts(self, found, path):
+        """Enter what a module or an optimizer consists of."""
+        for suffix, item, parent, key in found:
+            self._stack.append((item, path + suffix, SKIPPED, parent, key))
 
     def _enter_other(self, value, kind, path, owner):
-        if kind in positions.KINDS and owner in (USER, SKIPPED):
+        if kind in positions.KINDS and owner != LIBRARY:
             self.values[path + "@"] = (positions.of(value, kind), owner, None, None, None)
         held = places.inside(value, kind)
         if held is not None:
-            for suffix, item in held:
-                self._stack.append((item, path + suffix, owner, None, None))
+            for suffix, item, *place in held:
+                whose_it = SKIPPED if place and owner != LIBRARY else owner
+                self._stack.append((item, path + suffix, whose_it, *(place or (None, None))))
         elif isinstance(value, types.ModuleType):
             self._enter_namespace(vars(value), owner)
         elif isinstance(value, types.FunctionType):
@@ -362,21 +341,10 @@ class Walk:
             self._stack.append((wrapped, path + ".__wrapped__", USER, None, None))
 
     def _enter_generator(self, value, path, owner):
-        frame = getattr(value, "gi_frame", None) or getattr(value, "cr_frame", None)
-        if frame is None:
-            return
-        whose = USER if owner == USER and is_user_file(frame.f_code.co_filename) else LIBRARY
-        names = read_locals(frame)
-        for name, item in names.items():
-            self._stack.append((item, "%s:%s" % (path, name), whose, None, None))
-        held = {id(item) for item in names.values()}
-        inside = get_referents(value)
-        if sys.version_info < (3, 11):
-            # Up to Python 3.10 the value stack is the frame's own, beside its namespaces.
-            inside += [x for x in get_referents(frame) if type(x) is not dict]
-        rest = [x for x in inside if id(x) not in held and type(x) not in ATOMS]
-        for index, item in enumerate(rest):
-            self._stack.append((item, "%s~%d" % (path, index), whose, None, None))
+        file, held = inside_generator(value, ATOMS)
+        whose_it = owner if is_user_file(file) else LIBRARY
+        for suffix, item in held:
+            self._stack.append((item, path + suffix, whose_it, None, None))
 
     def _enter_instance(self, value, kind, path, owner):
         if isinstance(value, self._iterator) or whose.is_closed(kind):
