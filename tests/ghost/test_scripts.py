@@ -33,6 +33,7 @@ ROWS = Path(__file__).parents[1] / "matrix" / "scripts"
         ("left_by_forward", 45, 85),
         ("step_hooks", 45, 95),
         ("kept_by_hooks", 45, 85),
+        ("counted_beside", 45, 95),
         ("backward_hooks", 45, 85),
         ("growing_dataset", 26, 85),
         ("uneven_iterators", 45, 85),

@@ -8,6 +8,7 @@ and then later; a replay learns the same from the log.
 import weakref
 
 from vaultlayer_hooks.ghost import kinds, plain, specs
+from vaultlayer_hooks.ghost.beside import Beside, looks_at
 from vaultlayer_hooks.ghost.known import Known
 from vaultlayer_hooks.ghost.state import run
 
@@ -20,14 +21,16 @@ LOOK_RARELY = 1024
 ATTRIBUTE, BUFFER, PARAMETER, MODULE = "", "_buffers", "_parameters", "_modules"
 # A buffer that is not part of the module's state.
 PASSING = "passing"
+BESIDE = "beside"
 
 
 class _Watched:
     """What is known of one root module."""
 
-    __slots__ = ("calls", "modules", "moving", "places")
+    __slots__ = ("beside", "calls", "modules", "moving", "places")
 
     def __init__(self):
+        self.beside = Beside()
         self.calls = 0
         self.moving = {}
         self.places = []
@@ -46,12 +49,19 @@ _watched = Known(_Watched)
 def before(root):
     """Look at what a call of a root module may change; give what `changes` needs, or None."""
     watched = _watched.of(root)
-    if watched.begin():
+    looks = watched.begin()
+    wide = looks and looks_at(watched.calls)
+    if wide or watched.beside.moving:
+        watched.beside.before(root, wide)
+    elif watched.beside.seen:
+        # Of a call that has raised.
+        watched.beside.seen = ()
+    if looks:
         named = list(root.named_modules())
         watched.places = [(p, m, *at) for p, m in named for at in _names(m) if _is_kept(m, *at)]
         watched.modules = [(p, m, frozenset(_names(m))) for p, m in named]
     elif not watched.moving:
-        return None
+        return () if watched.beside.moving else None
     else:
         # By path, and each time: modules are replaced while a model grows.
         watched.places = [(at[0], _at(root, at[0]), *at[1:]) for at in watched.moving]
@@ -130,8 +140,10 @@ def changes(root, seen):
         watched.modules = ()
     watched.places = []
     described = [_described(change) for change in found] if found else ()
-    changed = [change for change in described if change is not None]
-    return tuple([_passing(root, change) for change in changed]) or None
+    changed = [_passing(root, change) for change in described if change is not None]
+    if watched.beside.seen:
+        changed += [(p, BESIDE, n, change, None) for p, n, change in watched.beside.changes()]
+    return tuple(changed) or None
 
 
 def _passing(root, change):
@@ -173,6 +185,9 @@ def put(root, recorded):
     watched = _watched.of(root)
     looked = watched.begin()
     for path, where, name, value, which in recorded:
+        if where == BESIDE:
+            watched.beside.put(root, path, name, value)
+            continue
         module = _at(root, path)
         if module is None:
             run.diverge("a module is gone in the replay: %s" % path)

@@ -57,8 +57,10 @@ def streams(loader):
     return _reach(loader, (*SAMPLERS, "generator", *OTHERS)).streams
 
 
-class _Reach:
+class Reach:
     """What a loader fetches through: instances, random streams, and globals that its functions name."""
+
+    containers = CONTAINERS
 
     def __init__(self):
         self.instances = {}
@@ -125,7 +127,7 @@ class _Reach:
         module = function.__globals__.get("__name__")
         for name in _names_in(code):
             value = function.__globals__.get(name)
-            if type(value) in PLAIN or type(value) in CONTAINERS or _is_array(value):
+            if type(value) in PLAIN or type(value) in self.containers or _is_array(value):
                 if vars(sys.modules.get(module, types)) is function.__globals__:
                     self.globals[GLOBALS + module, name] = sys.modules[module]
             else:
@@ -142,7 +144,7 @@ def _names_in(code):
 
 
 def _reach(loader, names):
-    reach = _Reach()
+    reach = Reach()
     for name in names:
         reach.add(getattr(loader, name, None), name)
     return reach

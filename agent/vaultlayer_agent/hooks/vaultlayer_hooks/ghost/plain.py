@@ -79,7 +79,7 @@ def made(kept):
         Diverged: it is of a kind that cannot be made.
     """
     if type(kept) is not tuple:
-        return sys.intern(kept) if type(kept) is str else kept
+        return _interned(kept)
     if kinds.is_form(kept):
         return kinds.made(kept)
     kind = run.torch.Size if kept[1] == "Size" else MADE.get(kept[1])
@@ -88,11 +88,27 @@ def made(kept):
     return kind(_content(kept))
 
 
+def can_make(kept):
+    """Whether `made` makes the container that a form is of."""
+    return kept[1] in MADE
+
+
 def _content(kept):
     content = kept[2]
     if type(content) is tuple:
         raise Diverged("a %s of %d values that a skipped call has changed" % (kept[1], content[1]))
-    return content
+    return interned(content)
+
+
+def interned(content):
+    """Give items with the strings that source code gives: pickle tells one object from equal ones."""
+    if isinstance(content, dict):
+        return {_interned(key): _interned(value) for key, value in content.items()}
+    return [_interned(item) for item in content]
+
+
+def _interned(value):
+    return sys.intern(value) if type(value) is str else value
 
 
 def _name(kind):
