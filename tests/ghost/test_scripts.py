@@ -34,6 +34,7 @@ ROWS = Path(__file__).parents[1] / "matrix" / "scripts"
         ("step_hooks", 45, 95),
         ("kept_by_hooks", 45, 85),
         ("counted_beside", 45, 95),
+        ("drawn_in_both", 45, 85),
         ("backward_hooks", 45, 85),
         ("growing_dataset", 26, 85),
         ("uneven_iterators", 45, 85),

@@ -1,15 +1,16 @@
 """What `forward` changes beside the attributes of its modules: counts in globals and classes, meters, lists.
 
-Looked at are the globals that its code names, classes and instances of the script's own, and containers
-that modules hold. What has changed in a call goes into the log, and a replay sets it after the skipped call,
-where the script may read it. All of it is compared at the snapshot, as what only the script changes.
+Looked at are the globals that its code names, classes and instances of the script's own, containers and
+random streams that modules hold. What has changed in a call goes into the log, and a replay sets it after
+the skipped call, where the script may read it. All of it is compared at the snapshot, as what only the
+script changes.
 """
 
 import types
 import weakref
 from collections import Counter, OrderedDict, defaultdict, deque
 
-from vaultlayer_hooks.ghost import fetched, kinds, plain
+from vaultlayer_hooks.ghost import fetched, kinds, plain, rng
 from vaultlayer_hooks.ghost.classes import ByClass
 from vaultlayer_hooks.ghost.plain import PLAIN
 from vaultlayer_hooks.ghost.state import Diverged, is_user_module, run
@@ -21,6 +22,7 @@ LOOK_EVERY = 1024
 NESTED_MOST = 3
 LISTS, MAPPINGS = (list, deque), (dict, Counter, OrderedDict, defaultdict)
 CONTAINERS = frozenset((*LISTS, *MAPPINGS, set))
+_streams = ByClass(lambda kind: rng.is_kind_of_stream(kind) and kind is not run.torch.Generator)
 _users = ByClass(lambda kind: is_user_module(kind.__module__))
 
 
@@ -93,12 +95,14 @@ def _at(entry):
 class _Reach(fetched.Reach):
     """What the code of modules names and holds, as far as it is the script's own."""
 
-    containers = CONTAINERS
-
     def __init__(self):
         super().__init__()
         self.classes = {}
         self.held = []
+
+    def is_place(self, value):
+        """Whether the name of a global is a place of its own, and not only what its value holds."""
+        return _is_place(value)
 
     def add_module(self, module, path):
         """Add the classes of a module, and what it holds."""
@@ -109,7 +113,7 @@ class _Reach(fetched.Reach):
             for name, item in list(vars(module).items()):
                 if name not in _of_every_module():
                     self.add(item, "%s.%s" % (path, name), 1)
-                    if type(item) in CONTAINERS:
+                    if type(item) in CONTAINERS or _streams[type(item)]:
                         self.held.append((path, name, module))
 
     def add_class(self, cls, path):
@@ -150,9 +154,14 @@ def _places(root):
     for path, holder in reach.instances.items():
         places += [(path + ".", name, holder) for name in list(vars(holder))]
     for path, cls in reach.classes.items():
-        names = [n for n, v in list(vars(cls).items()) if type(v) in PLAIN or type(v) in CONTAINERS]
+        names = [n for n, v in list(vars(cls).items()) if _is_place(v)]
         places += [(path, name, cls) for name in names if is_users_name(name)]
     return places
+
+
+def _is_place(value):
+    kind = type(value)
+    return kind in PLAIN or kind in CONTAINERS or _streams[kind]
 
 
 def _of_every_module():
@@ -170,7 +179,7 @@ def _mark(value, depth):
     if kind in PLAIN:
         return value
     if kind not in CONTAINERS:
-        return kinds.form(value, kind)
+        return rng.stream_state(value) if _streams[kind] else kinds.form(value, kind)
     if len(value) > ITEMS_MOST:
         return (kind, len(value), None, None, id(value))
     copied = plain.copy_of(value)
@@ -186,6 +195,9 @@ def _change(old, new):
     kind = type(new)
     if kind in PLAIN:
         return None if type(old) is kind and old == new else ("plain", new)
+    if _streams[kind]:
+        state = rng.stream_state(new)
+        return None if state == old else ("stream", state)
     if kind not in CONTAINERS:
         form = kinds.form(new, kind)
         return None if form is None or (type(old) is tuple and old == form) else ("plain", form)
@@ -232,6 +244,8 @@ def _made(value, change):
     try:
         if kind == "plain":
             return plain.made(content[0])
+        if kind == "stream":
+            return _at_state(value, content[0])
         if kind == "anew":
             return _anew(value, content[0])
         if kind == "whole":
@@ -246,6 +260,14 @@ def _made(value, change):
         _grow(value, *content[1:])
     else:
         _change_items(value, content[1])
+    return value
+
+
+def _at_state(value, state):
+    """Let a stream stand where a skipped call has left it."""
+    if not _streams[type(value)]:
+        return rng.make_stream(state)
+    rng.set_stream_state(value, state)
     return value
 
 

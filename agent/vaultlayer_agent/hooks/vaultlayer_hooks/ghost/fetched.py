@@ -60,8 +60,6 @@ def streams(loader):
 class Reach:
     """What a loader fetches through: instances, random streams, and globals that its functions name."""
 
-    containers = CONTAINERS
-
     def __init__(self):
         self.instances = {}
         self.globals = {}
@@ -127,11 +125,15 @@ class Reach:
         module = function.__globals__.get("__name__")
         for name in _names_in(code):
             value = function.__globals__.get(name)
-            if type(value) in PLAIN or type(value) in self.containers or _is_array(value):
+            if self.is_place(value):
                 if vars(sys.modules.get(module, types)) is function.__globals__:
                     self.globals[GLOBALS + module, name] = sys.modules[module]
             else:
                 self.add(value, "%s.%s" % (path, name), depth + 1)
+
+    def is_place(self, value):
+        """Whether the name of a global is a place of its own, and not only what its value holds."""
+        return type(value) in PLAIN or type(value) in CONTAINERS or _is_array(value)
 
 
 def _names_in(code):

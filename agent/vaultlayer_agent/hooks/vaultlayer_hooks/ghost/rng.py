@@ -188,11 +188,16 @@ def from_bytes(data):
 
 def is_stream(value):
     """Whether a value is a random stream of the script's own."""
-    if isinstance(value, (random.Random, run.torch.Generator)):
+    return is_kind_of_stream(type(value))
+
+
+def is_kind_of_stream(kind):
+    """Whether the instances of a class are random streams."""
+    if issubclass(kind, (random.Random, run.torch.Generator)):
         return True
     numpy_rng = numpy_random()
-    return numpy_rng is not None and isinstance(
-        value, (numpy_rng.Generator, numpy_rng.RandomState, numpy_rng.BitGenerator)
+    return numpy_rng is not None and issubclass(
+        kind, (numpy_rng.Generator, numpy_rng.RandomState, numpy_rng.BitGenerator)
     )
 
 
