@@ -106,6 +106,20 @@ def test_data_that_is_drawn_between_the_batches_is_drawn_again(tmp_path: Path, k
     through_deaths(Ghost(tmp_path, SCRIPTS / "lazy_draws.py", kind), 47, 83)
 
 
+def test_the_last_batch_of_a_stream_is_told_from_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch, numpy = importlib.import_module("torch"), importlib.import_module("numpy")
+    monkeypatch.setattr(hook_module("state").run, "torch", torch)
+    batches = [numpy.arange(n, n + 6.0).reshape(2, 3) for n in range(2)]
+    batches += [torch.arange(4), "text", b"text", numpy.float32(3), {"a": 1}, [numpy.ones(3), "a"]]
+    sums = [hook_module("draws")._sum(batch, 0) for batch in batches]
+    assert 0 not in sums and len(set(sums)) == len(batches)
+
+
+@pytest.mark.parametrize("kind", ["plain", "gathering", "workers"])
+def test_fetches_that_fail_and_are_caught_fail_again(tmp_path: Path, kind: str) -> None:
+    through_deaths(Ghost(tmp_path, SCRIPTS / "failed_fetches.py", kind), 38, 78)
+
+
 def test_what_torchscript_keeps_of_a_module_is_as_it_was(tmp_path: Path) -> None:
     through_deaths(Ghost(tmp_path, SCRIPTS / "scripted_state.py"), 45, 85)
 

@@ -129,12 +129,27 @@ def last(iterator):
 def _sum(value, total):
     if isinstance(value, run.torch.Tensor):
         return _sum_tensor(value, total)
-    if isinstance(value, dict):
-        value = value.values()
-    elif not isinstance(value, (list, tuple)):
-        return zlib.crc32(repr(value).encode(), total) if isinstance(value, (int, float)) else total
-    for item in value:
-        total = _sum(item, total)
+    if isinstance(value, (int, float, str, bytes)):
+        return zlib.crc32(repr(value).encode(), total)
+    if hasattr(value, "__array_interface__"):
+        return _sum_array(value, total)
+    if hasattr(value, "keys") and hasattr(value, "values"):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            total = _sum(item, total)
+    return total
+
+
+def _sum_array(array, total):
+    """Sum up both ends of an array or a number of NumPy."""
+    if array.dtype.hasobject:
+        return total
+    for at, part in ((0, slice(ITEMS_MOST)), (-1, slice(-ITEMS_MOST, None))):
+        row = array
+        while getattr(row, "ndim", 0) > 1 and len(row):
+            row = row[at]
+        total = zlib.crc32((row[part] if getattr(row, "ndim", 0) else row).tobytes(), total)
     return total
 
 

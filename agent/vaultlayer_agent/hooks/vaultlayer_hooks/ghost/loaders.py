@@ -9,7 +9,7 @@ import functools
 import weakref
 from _thread import get_ident
 
-from vaultlayer_hooks.ghost import draws, fetched, growing, log, rng, samplers, specs
+from vaultlayer_hooks.ghost import draws, fetched, growing, log, raised, rng, samplers, specs
 from vaultlayer_hooks.ghost.rng import set_small_state, small_state, streams
 from vaultlayer_hooks.ghost.state import OFF, REPLAY, run
 
@@ -24,6 +24,7 @@ class Open:
         "count",
         "done",
         "draws",
+        "failed",
         "first",
         "grows",
         "iterator",
@@ -40,6 +41,7 @@ class Open:
         self.begin = begin
         self.first = None
         self.count = 0
+        self.failed = 0
         self.done = False
         # Whether it draws from random streams as it goes on; None until it has to be known.
         self.draws = None
@@ -199,7 +201,7 @@ def _next(original):
             return original(self)
         if run.mode == REPLAY:
             return _replay_next(opened)
-        if not opened.count:
+        if not opened.count and not opened.failed:
             opened.first = rng.torch_state()
         if opened.draws is None:
             opened.draws = draws.concern(self)
@@ -211,10 +213,8 @@ def _next(original):
             draws.begin()
         try:
             batch = original(self)
-        except StopIteration:
-            opened.done = True
-            draws.end(self)
-            log.note("end", small_state() if streams.mark() != mark else None)
+        except Exception as error:
+            _note_error(opened, error, small_state() if streams.mark() != mark else None)
             fetched.note(opened.loader, seen)
             raise
         finally:
@@ -227,6 +227,17 @@ def _next(original):
         return batch
 
     return __next__
+
+
+def _note_error(opened, error, state):
+    """Record the end of an iterator, or an error after which it may go on."""
+    draws.end(opened.iterator())
+    if isinstance(error, StopIteration):
+        opened.done = True
+        log.note("end", state)
+    else:
+        opened.failed += 1
+        raised.note("fetch", error, state)
 
 
 def _note_batch(opened, batch, state):
@@ -256,6 +267,12 @@ def _replay_next(opened):
         opened.done = True
         fetched.put(opened.loader)
         raise StopIteration
+    if log.peek() == "raised":
+        opened.failed += 1
+        try:
+            raised.fetch_again(opened.iterator(), not opened.shell)
+        finally:
+            fetched.put(opened.loader)
     which, state, first, changed = log.take("batch")
     if first is not None:
         opened.first = first
@@ -340,7 +357,7 @@ def fill(opened, count):
                 iterator._reset(opened.loader)
             if epoch.first is not None:
                 rng.set_torch_state(epoch.first)
-            _advance(iterator, count if epoch is opened else epoch.count)
+            _advance(iterator, count if epoch is opened else epoch.count, epoch.failed)
             if epoch.done:
                 next(iterator, None)
         finally:
@@ -359,13 +376,19 @@ def _begin_again(opened):
     _set_attributes(opened.loader, attributes)
 
 
-def _advance(iterator, count):
+def _advance(iterator, count, failed):
+    """Let an iterator give `count` batches, and raise as many errors as it has raised."""
     module = run.torch.utils.data.dataloader
     by_index = isinstance(iterator, module._SingleProcessDataLoaderIter)
     if by_index and iterator._dataset_kind == module._DatasetKind.Map:
-        for _ in range(count):
+        for _ in range(count + failed):
             iterator._next_index()
-            iterator._num_yielded += 1
+        iterator._num_yielded += count
     else:
-        for _ in range(count):
-            next(iterator)
+        for _ in range(count + failed):
+            try:
+                next(iterator)
+            except Exception:
+                failed -= 1
+                if failed < 0:
+                    raise

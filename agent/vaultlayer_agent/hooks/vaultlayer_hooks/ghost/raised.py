@@ -36,3 +36,16 @@ def again(kind):
     if state is not None:
         set_small_state(state)
     raise pickle.loads(data)
+
+
+def fetch_again(iterator, is_real):
+    """Raise what a fetch has raised; an iterator that fetches for real fails by itself first."""
+    if is_real:
+        run.depth += 1
+        try:
+            next(iterator)
+        except Exception:
+            pass
+        finally:
+            run.depth -= 1
+    again("fetch")
