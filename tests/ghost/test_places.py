@@ -5,6 +5,7 @@ import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -104,6 +105,27 @@ def test_streams_that_fetches_draw_from_go_on_wherever_they_lie(tmp_path: Path) 
 @pytest.mark.parametrize("kind", ["stream", "sampler", "workers"])
 def test_data_that_is_drawn_between_the_batches_is_drawn_again(tmp_path: Path, kind: str) -> None:
     through_deaths(Ghost(tmp_path, SCRIPTS / "lazy_draws.py", kind), 47, 83)
+
+
+def test_a_number_in_a_table_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    pandas: Any = pytest.importorskip("pandas")
+    monkeypatch.setattr(hook_module("state").run, "torch", importlib.import_module("torch"))
+    holder: Any = ModuleType("holder")
+    holder.table = pandas.DataFrame({"a": [1.0, 2.0], "b": [1, 2], "c": ["x", "y"]})
+    holder.table["day"] = pandas.to_datetime(["2020-01-01", "2020-01-02"])
+    holder.table["d"] = [0.5, 0.5]
+    holder.column = pandas.Series([1, 2])
+    before = _seen(holder)
+    holder.table.mean(numeric_only=True)
+    holder.table = holder.table.copy()
+    assert _seen(holder) == before, "how its columns lie is told"
+    for name, value in (("a", 7.0), ("b", 7), ("day", pandas.Timestamp("2021-01-01")), ("d", 1.5)):
+        holder.table.at[1, name] = value
+        after = _seen(holder)
+        assert after != before, name
+        before = after
+    holder.column.at[0] = 7
+    assert _seen(holder) != before
 
 
 def test_the_last_batch_of_a_stream_is_told_from_another(monkeypatch: pytest.MonkeyPatch) -> None:

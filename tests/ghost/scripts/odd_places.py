@@ -256,6 +256,18 @@ def primed():
         count += 1
 
 
+class Turns:
+    """Does one of two things."""
+
+    def one(self):
+        """Do the first."""
+
+    def two(self):
+        """Do the second."""
+
+
+turns, noted = Turns(), functools.partial(int)
+turn, later, noted.count = turns.one, functools.partial(turns.one), 0
 rows, rate, in_c, in_memory = Rows([0.5]), Rate(0.5), Counts(), io.BytesIO()
 alone, alike, digest = {Key()}, {Key(), Key()}, hashlib.sha256()
 event, permits, waits = threading.Event(), threading.Semaphore(0), primed()
@@ -268,6 +280,8 @@ zipped = zipfile.ZipFile("written.zip", "w")
 next(waits)
 for item in (rows, rate, *alone, *alike):
     item.count = 0
+PLACES["method"] = lambda: (rebound(turn=turns.two if turn == turns.one else turns.one), 0)[1]
+PLACES["partial_attribute"] = lambda: put_in(noted, "count")
 PLACES["list_attribute"] = lambda: put_in(rows, "count")
 PLACES["number_attribute"] = lambda: put_in(rate, "count")
 PLACES["member_attribute"] = lambda: put_in(Phase.WARM, "count")

@@ -3,6 +3,7 @@
 import array
 import contextvars
 import ctypes
+import functools
 import gc
 import io
 import queue
@@ -11,7 +12,7 @@ import types
 import weakref
 import zlib
 
-from vaultlayer_hooks.ghost import archives, reading
+from vaultlayer_hooks.ghost import archives, kinds, reading
 from vaultlayer_hooks.ghost.classes import ByClass
 
 STOP = (
@@ -98,7 +99,17 @@ def _bound(value):
 
 
 def _method(value):
-    return ((".self", value.__self__), (".func", value.__func__))
+    return ((".self", value.__self__), (".func", value.__func__), _name_of(value.__func__))
+
+
+def _partial(value):
+    parts = ((".0", value.func), (".1", value.args), (".2", value.keywords))
+    return (*parts, (".3", vars(value)), _name_of(value.func))
+
+
+def _name_of(function):
+    """Give for what code something stands: skipped calls may put other code in its place."""
+    return (".name", "%s %d" % kinds.named(function)[2:])
 
 
 def _function(value):
@@ -143,6 +154,7 @@ _exact = {
 }
 _derived = (
     (queue.Queue, _queue),
+    (functools.partial, _partial),
     ((ctypes._SimpleCData, ctypes.Array, ctypes.Structure, ctypes.Union), _memory),
     (io.BytesIO, _buffer),
     ((io.TextIOWrapper, io.BufferedReader, io.FileIO), reading.held),

@@ -25,6 +25,7 @@ from vaultlayer_hooks.ghost import (
     positions,
     rng,
     sparse,
+    tables,
     whose,
 )
 from vaultlayer_hooks.ghost.classes import ByClass
@@ -156,6 +157,7 @@ class Walk:
         if len(self.seen) > NODES_MOST:
             raise TooMuch("more than %d Python objects" % NODES_MOST)
         self._see_buffer(value, kind, path, owner)
+        self._see_table(value, kind, path, owner)
         if not self._is_leaf(value, path, owner):
             (self._enter if copied is None else self._see_own)(value, path, owner)
 
@@ -176,6 +178,11 @@ class Walk:
             self.buffers[id(value)] = (value, path, owner)
             if kind in places.BYTES and owner != LIBRARY:
                 self.values[path] = (places.checksum(value), owner, None, None, None)
+
+    def _see_table(self, value, kind, path, owner):
+        """Note what is in a table; of one that only fetches reach the arrays are set."""
+        if owner == USER and (content := tables.checksum(value, kind)) is not None:
+            self.values[path] = (content, owner, None, None, None)
 
     def _see_named(self, value, path, owner, parent, key):
         """Note for which function or class a name stands; calls may make nameless ones at any time."""
@@ -291,9 +298,6 @@ class Walk:
             self._enter_namespace(vars(value), owner)
         elif isinstance(value, types.FunctionType):
             self._enter_function(value, path, owner)
-        elif isinstance(value, functools.partial):
-            parts = (value.func, value.args, value.keywords)
-            self._push_items(enumerate(parts), path, owner, None)
         elif isinstance(value, (types.GeneratorType, types.CoroutineType)):
             self._enter_generator(value, path, owner)
         else:
