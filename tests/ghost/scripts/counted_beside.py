@@ -7,7 +7,7 @@ from torch import nn
 
 STATS = {"passes": 0, "largest": 0.0, "rows": {"seen": 0, "means": []}}
 KINDS = collections.Counter()
-HISTORY, COUNT = [], 0
+HISTORY, COUNT, TOLD = [], 0, []
 
 
 class Meter:
@@ -32,6 +32,7 @@ def note(value):
     global COUNT
     COUNT += 1
     HISTORY.append(value)
+    TOLD.append(("mean", COUNT))
     KINDS["low" if value < 0.5 else "high"] += 1
 
 
@@ -94,6 +95,6 @@ for step in range(100):
             (Counted.calls, meter.mean, net.one.stats["n"], dict(KINDS), COUNT, meter.range)
         )
         HISTORY.append(STATS["rows"]["means"][-1])
-kept = (STATS, dict(KINDS), HISTORY, COUNT, Counted.calls, Counted.names, Net.total, seen)
+kept = (STATS, dict(KINDS), HISTORY, TOLD, COUNT, Counted.calls, Counted.names, Net.total, seen)
 torch.save([net.state_dict(), vars(net.one.meter), net.one.stats, kept], "final.pt")
 print("FINAL", loss.item(), seen[-1], len(HISTORY), len(Counted.names))

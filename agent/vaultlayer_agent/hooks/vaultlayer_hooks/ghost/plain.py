@@ -108,6 +108,8 @@ def interned(content):
 
 
 def _interned(value):
+    if type(value) is tuple:
+        return tuple([_interned(item) for item in value])
     return sys.intern(value) if type(value) is str else value
 
 
