@@ -24,6 +24,7 @@ ROWS = Path(__file__).parents[1] / "matrix" / "scripts"
         ("odd_forms", 45, 85),
         ("compiled", 45, 85),
         ("own_compiled", 45, 85),
+        ("compiled_counts", 25, 45),
         ("penalty", 45, 85),
         ("two_streams", 45, 85),
         ("worker_batches", 45, 85),

@@ -38,6 +38,8 @@ STOP_MODULES = frozenset(
 HOLDERS = frozenset(("builtins", "collections", "itertools", "functools", "types"))
 # Configurations that many scripts keep their state in.
 CONFIGURATIONS = frozenset(("easydict", "omegaconf", "ml_collections", "munch", "addict", "box"))
+# A compiled function holds them, and they change as it is compiled, which a replay does not do.
+COMPILERS_SETTINGS = "torch.utils._config_module"
 # `torch.compile` writes what it has made among the script's globals: a count, an id or a UUID ends the name.
 COMPILED = re.compile("_(c?[0-9]+|[0-9a-f]{12})$")
 
@@ -103,4 +105,4 @@ def is_closed(kind):
     """Whether nothing is looked for in instances of a class."""
     if kind.__module__.split(".")[0] in STOP_MODULES:
         return not is_namespace(kind)
-    return kind.__module__.startswith("vaultlayer_hooks")
+    return kind.__module__.startswith(("vaultlayer_hooks", COMPILERS_SETTINGS))
