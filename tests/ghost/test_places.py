@@ -107,6 +107,10 @@ def test_data_that_is_drawn_between_the_batches_is_drawn_again(tmp_path: Path, k
     through_deaths(Ghost(tmp_path, SCRIPTS / "lazy_draws.py", kind), 47, 83)
 
 
+def test_an_array_that_a_model_gives_out_is_one_with_its_own_again(tmp_path: Path) -> None:
+    through_deaths(Ghost(tmp_path, SCRIPTS / "given_arrays.py"), 35, 65)
+
+
 def test_a_number_in_a_table_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     pandas: Any = pytest.importorskip("pandas")
     monkeypatch.setattr(hook_module("state").run, "torch", importlib.import_module("torch"))

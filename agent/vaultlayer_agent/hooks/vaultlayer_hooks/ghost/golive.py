@@ -126,6 +126,7 @@ def _put_all(reader, look, saved, batches, late=None):
     values.restore(walk, plain_values, elsewhere, same, late)
     values.restore_streams(walk, streams)
     values.restore_arrays(walk, arrays)
+    values.rejoin_arrays(walk, reader.index["again"])
     return walk
 
 

@@ -1,11 +1,14 @@
 """Values, arrays and random streams after a replay: compared, and set where skipped calls change them."""
 
 import functools
+import re
 import sys
 
 from vaultlayer_hooks.ghost import addresses, memory, plain, rng, temporary, torchscript
 from vaultlayer_hooks.ghost.state import Diverged
 from vaultlayer_hooks.ghost.walk import FETCHED, LIBRARY, SKIPPED, USER
+
+LOCAL = re.compile(r"\d+:[^:]*:\w+")
 
 
 def kept(walk):
@@ -106,6 +109,34 @@ def restore_arrays(walk, recorded):
             raise Diverged("array %s is not what it was" % path)
         if owner != LIBRARY:
             _set_array(path, array, _array(dtype, shape, data))
+
+
+def rejoin_arrays(walk, again):
+    """Let an array that was reached by several names be one again: a replay has a copy where a call gave it.
+
+    Args:
+        walk: of the replay.
+        again: `{path: path by which it was seen first}`.
+
+    Raises:
+        Diverged: it lies where nothing can be put.
+    """
+    by_path = {path: value for value, path, _ in walk.arrays.values()}
+    for path, first in again.items():
+        if path not in by_path or first not in by_path:
+            continue
+        kept, where = by_path[first], path
+        if LOCAL.fullmatch(path):
+            # No frame takes a variable: what it has becomes that of the other.
+            _set_array(path, by_path[path], kept)
+            kept, where = by_path[path], first
+            if LOCAL.fullmatch(where):
+                raise Diverged("%s and %s are no longer one array" % (first, path))
+        by_path[first] = kept
+        parent, key = walk.holders[where]
+        # What a tuple of a dataset holds is only ever read.
+        if parent is not None:
+            put(where, kept, parent, key)
 
 
 def _array(dtype, shape, data):

@@ -64,8 +64,8 @@ class Walk:
     `arrays` and `buffers` (what else has memory of its own): `{id: (object, path, owner)}`. `seen` keeps
     every visited object alive, so that ids stay unique. `caches`: `{id: path}` of functions that keep what
     they gave, `filled`: `{name: function}` of those that hold tensors. `places`: `{id: path}`
-    of everything else, and `again`: `{path: place}` of containers that are seen a second time. `sparse`: the
-    ids of tensors that are made of others.
+    of everything else, and `again`: `{path: place}` of containers and arrays that are seen a second time.
+    `holders`: `{path: (parent, key)}` of arrays and streams. `sparse`: the ids of tensors made of others.
     """
 
     def __init__(self):
@@ -79,6 +79,7 @@ class Walk:
         self.filled = {}
         self.places = {}
         self.again = {}
+        self.holders = {}
         self.sparse = set()
         self.skipped = set()
         self._classes = set()
@@ -158,7 +159,9 @@ class Walk:
             raise TooMuch("more than %d Python objects" % NODES_MOST)
         self._see_buffer(value, kind, path, owner)
         self._see_table(value, kind, path, owner)
-        if not self._is_leaf(value, path, owner):
+        if self._is_leaf(value, path, owner):
+            self.holders[path] = (parent, key)
+        else:
             (self._enter if copied is None else self._see_own)(value, path, owner)
 
     def _see_described(self, value, kind, path, owner):
@@ -192,7 +195,8 @@ class Walk:
                 self.values[path] = (name, owner, parent, key, None)
 
     def _see_again(self, value, kind, path, owner):
-        if kind in (dict, list, tuple) and owner != LIBRARY and id(value) in self.places:
+        known = kind in (dict, list, tuple) or id(value) in self.arrays
+        if known and owner != LIBRARY and id(value) in self.places:
             self.again[path] = self.places[id(value)]
 
     def _is_leaf(self, value, path, owner):
