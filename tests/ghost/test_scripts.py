@@ -33,6 +33,7 @@ ROWS = Path(__file__).parents[1] / "matrix" / "scripts"
         ("caught_errors", 45, 85),
         ("left_by_forward", 45, 85),
         ("step_hooks", 45, 95),
+        ("wrapped_optimizer", 45, 85),
         ("kept_by_hooks", 45, 85),
         ("counted_beside", 45, 95),
         ("drawn_in_both", 45, 85),

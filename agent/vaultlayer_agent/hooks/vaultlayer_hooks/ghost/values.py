@@ -5,7 +5,7 @@ import re
 import sys
 
 from vaultlayer_hooks.ghost import addresses, memory, plain, rng, temporary, torchscript
-from vaultlayer_hooks.ghost.state import Diverged
+from vaultlayer_hooks.ghost.state import Diverged, run
 from vaultlayer_hooks.ghost.walk import FETCHED, LIBRARY, SKIPPED, USER
 
 LOCAL = re.compile(r"\d+:[^:]*:\w+")
@@ -34,7 +34,7 @@ def restore(walk, recorded, elsewhere, same, late=None):
         entry = walk.values.get(path)
         if entry is not None:
             _restore_one(path, value, entry, late)
-        elif not _is_loose(path):
+        elif not _is_loose(path) and not _put_on_optimizer(walk, path, value):
             _differ("a value is gone in the replay: %s = %.80r" % (path, value), late)
     only_here = walk.values.keys() - recorded.keys() - elsewhere
     for path in sorted(only_here):
@@ -66,6 +66,16 @@ def _restore_one(path, value, entry, late):
         _differ("%s was changed by fetching, and lies where nothing can be put" % path, late)
     elif owner != LIBRARY and not plain.refill(container, value):
         put(path, plain.made(value), parent, key)
+
+
+def _put_on_optimizer(walk, path, value):
+    """Give an optimizer an attribute that a skipped step has made; False for all else."""
+    owner, _, name = path.rpartition(".")
+    found = [walk.seen[number] for number, place in walk.places.items() if place == owner]
+    if not name.isidentifier() or not found or not isinstance(found[0], run.torch.optim.Optimizer):
+        return False
+    vars(found[0])[name] = plain.made(value)
+    return True
 
 
 def _is_loose(path):
