@@ -107,6 +107,10 @@ def test_data_that_is_drawn_between_the_batches_is_drawn_again(tmp_path: Path, k
     through_deaths(Ghost(tmp_path, SCRIPTS / "lazy_draws.py", kind), 47, 83)
 
 
+def test_a_file_that_compresses_is_left_alone_and_goes_on(tmp_path: Path) -> None:
+    through_deaths(Ghost(tmp_path, SCRIPTS / "compressed_text.py"), 35, 65)
+
+
 def test_an_array_that_a_model_gives_out_is_one_with_its_own_again(tmp_path: Path) -> None:
     through_deaths(Ghost(tmp_path, SCRIPTS / "given_arrays.py"), 35, 65)
 

@@ -62,7 +62,7 @@ class Files:
         found = []
         inner = set()
         for value in of_kind(gc.get_objects(), WRITERS):
-            if not value.closed:
+            if not value.closed and not _compresses(value):
                 name = self._name_of(value)
                 if name is not None:
                     value.flush()
@@ -135,6 +135,12 @@ class Files:
                 shutil.copystat(source, target)
             else:
                 shutil.copystat(source, target)
+
+
+def _compresses(value):
+    """Whether a text goes through an archive: a flush in between would change what that writes."""
+    plain = (io.BufferedWriter, io.BufferedRandom)
+    return isinstance(value, io.TextIOWrapper) and not isinstance(value.buffer, plain)
 
 
 def _tree(top):
