@@ -6,6 +6,7 @@ the skipped call, where the script may read it. All of it is compared at the sna
 script changes.
 """
 
+import sys
 import types
 import weakref
 from collections import Counter, OrderedDict, defaultdict, deque
@@ -73,10 +74,10 @@ class Beside:
         at = self.moving.get((path, name))
         holder = at() if at is not None else None
         if holder is None:
-            same = [h for p, n, h in _places(root) if (p, n) == (path, name)]
-            if not same:
+            # By its path alone: a replay has not made what the first call has put there.
+            holder = _holder(root, path)
+            if holder is None:
                 return
-            holder = same[0]
             self.moving[path, name] = weakref.ref(holder)
         now = vars(holder).get(name)
         value = _made(now, change)
@@ -144,11 +145,27 @@ class _Reach(fetched.Reach):
             super()._add_instance(value, path, depth)
 
 
-def _places(root):
-    """Give `(path, name, holder)` of all that may change."""
+def _reach(root):
     reach = _Reach()
     for path, module in root.named_modules():
         reach.add_module(module, path)
+    return reach
+
+
+def _holder(root, path):
+    """Give the module, class, instance or namespace that has this path; None for one that is gone."""
+    if path.startswith(fetched.GLOBALS):
+        return sys.modules.get(path[len(fetched.GLOBALS) :])
+    named = dict(root.named_modules())
+    if path in named:
+        return named[path]
+    reach = _reach(root)
+    return reach.instances.get(path[:-1]) if path.endswith(".") else reach.classes.get(path)
+
+
+def _places(root):
+    """Give `(path, name, holder)` of all that may change."""
+    reach = _reach(root)
     places = [(path, n, m) for (path, n), m in reach.globals.items() if n in vars(m)]
     places += reach.held
     for path, holder in reach.instances.items():
