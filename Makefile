@@ -9,9 +9,8 @@ HF4 := $(VENV)/transformers4
 MATRIX := $(VENV)/.matrixed
 WITNESS := $(VENV)/witness
 CLOUDS := $(addprefix tests/integration/test_,aws.py clouds.py ssh.py vast.py wheels.py)
-NATIVE := $(addprefix tests/integration/test_,contract.py hook_hf_variants.py hook_native.py)
 
-.PHONY: help demo demo-clouds test lint types imports unit integration test-clouds test-train test-ghost test-native test-cuda test-chaos test-matrix test-witness bench docs clean
+.PHONY: help demo demo-clouds test lint types imports unit integration test-clouds test-train test-hooks test-ghost test-cuda test-chaos test-matrix test-witness bench docs clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -80,17 +79,17 @@ integration: $(TRAIN)
 test-clouds: $(TRAIN)
 	$(BIN)/python -m pytest -q $(CLOUDS)
 
-## make test-train   the hooks inside real training: transformers 5.x and 4.5x, plain torch, Keras, two ranks
+## make test-train   test-hooks and test-ghost, side by side: each keeps one processor busy
 test-train: $(MATRIX) $(HF4)
-	VAULTLAYER_TEST_TRANSFORMERS_4=$(abspath $(HF4)) $(BIN)/python -m pytest -q tests/integration tests/ghost -m train $(addprefix --ignore=,$(NATIVE))
+	@$(MAKE) --no-print-directory --jobs=2 test-hooks test-ghost
+
+## make test-hooks   the hooks inside real training: transformers 5.x and 4.5x, plain torch, two ranks
+test-hooks: $(MATRIX) $(HF4)
+	VAULTLAYER_TEST_TRANSFORMERS_4=$(abspath $(HF4)) $(BIN)/python -m pytest -q tests/integration -m train
 
 ## make test-ghost   exact replay alone; INTERPRETER=/path/to/python (with a torch and NumPy of its own) runs the scripts
 test-ghost: $(TRAIN)
 	VAULTLAYER_TEST_INTERPRETER=$(INTERPRETER) $(BIN)/python -m pytest -q tests/ghost -m train
-
-## make test-native  native resume in its variety; not part of the CI run until it was seen whole
-test-native: $(MATRIX) $(HF4)
-	VAULTLAYER_TEST_TRANSFORMERS_4=$(abspath $(HF4)) $(BIN)/python -m pytest -q -m train $(NATIVE)
 
 ## make test-cuda    ghost replay on a CUDA device, with the torch that the interpreter has; skipped without one
 test-cuda: $(TRAIN)
