@@ -13,6 +13,11 @@ def is_one(value):
     return type(value) is int and value >= LEAST
 
 
+def are_among(content):
+    """Whether addresses may be among the keys of a dict, or the items of other plain content."""
+    return any(is_one(x) or (type(x) is tuple and are_among(x)) for x in content)
+
+
 def named(walk):
     """Give `{id: path}` of everything whose id is among the values."""
     found = {}

@@ -3,7 +3,7 @@
 Looked at are the globals that its code names, classes and instances of the script's own, containers and
 random streams that modules hold. What has changed in a call goes into the log, and a replay sets it after
 the skipped call, where the script may read it. All of it is compared at the snapshot, as what only the
-script changes.
+script changes. What goes by addresses is set there alone: another process has others.
 """
 
 import sys
@@ -11,7 +11,7 @@ import types
 import weakref
 from collections import Counter, OrderedDict, defaultdict, deque
 
-from vaultlayer_hooks.ghost import fetched, kinds, plain, rng
+from vaultlayer_hooks.ghost import addresses, fetched, kinds, plain, rng
 from vaultlayer_hooks.ghost.classes import ByClass
 from vaultlayer_hooks.ghost.plain import PLAIN
 from vaultlayer_hooks.ghost.state import Diverged, is_user_module, run
@@ -224,6 +224,8 @@ def _change(old, new):
         return _growth(length, new, kind) if is_same else None
     whole = plain.copy_of(new)
     if whole is not None:
+        if addresses.are_among(whole):
+            return None
         if number != id(new):
             # The loop may have kept the one that was there before.
             return ("anew", plain.form(whole, new))
@@ -238,7 +240,9 @@ def _growth(length, new, kind):
         return None
     newest = list(new.items() if kind in MAPPINGS else new)[length:]
     copied = plain.copy_of(newest)
-    return None if copied is None else ("more", kind.__name__, length, tuple(copied))
+    if copied is None or addresses.are_among(copied):
+        return None
+    return ("more", kind.__name__, length, tuple(copied))
 
 
 def _change_inside(items, new, kind):
@@ -248,7 +252,7 @@ def _change_inside(items, new, kind):
     pairs = list(enumerate(new) if kind is list else new.items())
     keys = [key for key, _ in pairs]
     plain_keys = set(map(type, [*keys, *items])) <= PLAIN
-    if not plain_keys or keys[: len(items)] != list(items):
+    if not plain_keys or keys[: len(items)] != list(items) or addresses.are_among(keys):
         return None
     changes = [(key, _change(items.get(key, new), item)) for key, item in pairs]
     changes = tuple([change for change in changes if change[1] is not None])
