@@ -45,11 +45,10 @@ def _again(kind, read):
 def _load():
     """Read the beginning of the log; a damaged one is told when torch is imported."""
     try:
-        for kind, value in log.read_segment(_directory(), 0, closed=False)[:1]:
-            return value[2] if kind == "start" else ()
+        kind, value = log.first(_directory())
+        return value[2] if kind == "start" else ()
     except Exception:
-        pass
-    return ()
+        return ()
 
 
 def kept():

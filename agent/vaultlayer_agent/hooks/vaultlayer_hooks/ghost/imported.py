@@ -9,7 +9,7 @@ import hashlib
 import os
 import sys
 
-from vaultlayer_hooks.ghost.state import HOOKS_DIR, STDLIB_DIR, is_user_module
+from vaultlayer_hooks.ghost.state import is_user_module
 
 COMPUTED_WITH = ("torch", "nn", "np", "numpy", "jax", "jnp")
 COMPUTING = frozenset(("PIL", "cv2", "tokenizers", "sentencepiece", "tiktoken"))
@@ -66,10 +66,10 @@ class Imported:
     def _version(self, root, module):
         # Not by `getattr`: some warn when they are asked, and lazy ones import others.
         version = vars(module).get("__version__")
+        if isinstance(version, str):
+            return version
         file = getattr(module, "__file__", None)
-        if isinstance(version, str) or not isinstance(file, str):
-            return version if isinstance(version, str) else ""
-        if file.startswith((STDLIB_DIR + os.sep, HOOKS_DIR + os.sep)) and "-packages" not in file:
+        if not isinstance(file, str):
             return ""
         return self._versions_in(os.path.dirname(os.path.dirname(file))).get(root.lower(), "")
 

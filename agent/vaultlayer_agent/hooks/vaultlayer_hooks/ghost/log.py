@@ -6,7 +6,6 @@ the events between snapshot n and snapshot n + 1 (the first is 0), so a snapshot
 end of a segment. Marshal version 2 writes equal values as equal bytes, which comparing them needs.
 """
 
-import io
 import marshal
 import os
 import struct
@@ -42,11 +41,6 @@ def encode(events):
     return FRAME.pack(len(payload), zlib.crc32(payload, len(events)), len(events)) + payload
 
 
-def decode(data, closed):
-    """Give the events of a segment's bytes, as `read_segment` does of a file's."""
-    return _events(io.BytesIO(data), closed)
-
-
 def read_segment(directory, number, closed):
     """Read segment `number`; a missing open segment is an empty one.
 
@@ -57,7 +51,7 @@ def read_segment(directory, number, closed):
     """
     try:
         with open(os.path.join(directory, segment_name(number)), "rb") as file:
-            return _events(file, closed)
+            return [event for _, payload in frames(file, closed) for event in load(payload)]
     except FileNotFoundError:
         if closed:
             raise Refused("log segment %d is missing" % number) from None
@@ -68,13 +62,6 @@ def first(directory):
     """Give the first event of all; another exception than `Refused` where there is none."""
     with open(os.path.join(directory, segment_name(0)), "rb") as file:
         return load(next(frames(file, False))[1])[0]
-
-
-def _events(file, closed):
-    events = []
-    for _, payload in frames(file, closed):
-        events += load(payload)
-    return events
 
 
 def frames(file, closed):

@@ -14,6 +14,7 @@ import zlib
 
 from vaultlayer_hooks.ghost import archives, kinds, reading
 from vaultlayer_hooks.ghost.classes import ByClass
+from vaultlayer_hooks.ghost.plain import PLAIN
 
 STOP = (
     types.CodeType,
@@ -218,6 +219,5 @@ def alike(values):
 
 def _plain_names(value):
     names = getattr(value, "__dict__", None)
-    plain = (bool, int, float, str, bytes, type(None))
     items = names.items() if type(names) is dict else ()
-    return repr(sorted([(k, v) for k, v in items if type(v) in plain], key=lambda item: item[0]))
+    return repr(sorted([(k, v) for k, v in items if type(v) in PLAIN], key=lambda item: item[0]))

@@ -70,8 +70,7 @@ class Session:
 
     def _look_at_imports(self):
         """Look at them before the script can write files, and end a replay early that skips other code."""
-        run.imported.see()
-        changed = self.reader and run.imported.changed(self.reader.index["imported"])
+        changed = run.imported.changed(self.reader.index["imported"] if self.reader else {})
         if changed:
             run.diverge(changed)
 
